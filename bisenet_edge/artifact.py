@@ -1,0 +1,228 @@
+"""The artifact: a folder with a manifest and model files, the contract between toolchain and device.
+
+Every file is listed with its SHA-256. An artifact is verified when it is opened; one changed byte is
+an error that names the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterable, List
+
+from bisenet_edge.errors import ArtifactError, BisenetEdgeError
+from bisenet_edge.frame import Size
+from bisenet_edge.labels import LabelSet
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+MODEL_FILES = {
+    "fp32": "model.fp32.onnx",
+    "int8": "model.int8.onnx",
+    "int8-typed": "model.int8-typed.onnx",
+    "fp16-typed": "model.fp16-typed.onnx",
+}
+"""Flavour -> file name. "int8" is FP32 + Q/DQ at opset 17; the typed ones are for strongly typed TensorRT."""
+
+INPUT_SPEC = {
+    "name": "frame",
+    "dtype": "uint8",
+    "layout": "NHWC",
+    "channels": "BGR",
+    "normalisation": "inside the graph",
+    "fit": "scale to fit, keep the aspect ratio, pad right and bottom with 128",
+}
+OUTPUT_SPEC = {"name": "mask", "dtype": "uint8", "layout": "NHW", "values": "train ids", "logits": "logits"}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact says of itself.
+
+    Attributes:
+        name: folder name.
+        created: UTC, ISO 8601.
+        model: name of the network.
+        labels: classes and colours.
+        size: of the network's input; a mask has the same size.
+        precision: flavour that runs by default ("int8" or "fp32").
+        files: path relative to the folder -> SHA-256.
+        parent: checkpoint it was made from: file, sha256, metrics, recipe.
+        calibration: data, seed, observer, image names and hashes; empty without INT8.
+        tools: package -> version that made it.
+        measured: what was measured of it, with the machine it was measured on.
+    """
+
+    name: str
+    created: str
+    model: str
+    labels: LabelSet
+    size: Size
+    precision: str
+    files: Dict[str, str] = field(default_factory=dict)
+    parent: Dict[str, Any] = field(default_factory=dict)
+    calibration: Dict[str, Any] = field(default_factory=dict)
+    tools: Dict[str, str] = field(default_factory=dict)
+    measured: Dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> Dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "task": "semantic-segmentation",
+            "name": self.name,
+            "created": self.created,
+            "model": self.model,
+            "labels": self.labels.to_json(),
+            "size": {"width": self.size.width, "height": self.size.height},
+            "input": {**INPUT_SPEC, "shape": [1, self.size.height, self.size.width, 3]},
+            "output": {**OUTPUT_SPEC, "shape": [1, self.size.height, self.size.width]},
+            "precision": self.precision,
+            "parent": self.parent,
+            "calibration": self.calibration,
+            "tools": self.tools,
+            "measured": self.measured,
+            "files": self.files,
+        }
+
+    @classmethod
+    def from_json(cls, value: Dict[str, Any]) -> Manifest:
+        """Read a manifest.
+
+        Raises:
+            ArtifactError: another schema version, or a field missing or of the wrong type.
+        """
+        version = value.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ArtifactError(
+                "an artifact of another schema version",
+                got=repr(version),
+                expected=str(SCHEMA_VERSION),
+                fix="export it again with this version of bisenet-edge",
+            )
+        try:
+            return cls(
+                name=str(value["name"]),
+                created=str(value["created"]),
+                model=str(value["model"]),
+                labels=LabelSet.from_json(value["labels"]),
+                size=Size(int(value["size"]["width"]), int(value["size"]["height"])),
+                precision=str(value["precision"]),
+                files={str(k): str(v) for k, v in value["files"].items()},
+                parent=dict(value["parent"]),
+                calibration=dict(value["calibration"]),
+                tools=dict(value["tools"]),
+                measured=dict(value["measured"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ArtifactError(
+                "a manifest lacks something", got=repr(error), expected=f"schema version {SCHEMA_VERSION}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An opened artifact: its folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path) -> Artifact:
+        """Open an artifact and verify every file.
+
+        Raises:
+            ArtifactError: no manifest, another schema, a file missing or changed.
+        """
+        try:
+            value = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ArtifactError(
+                "no artifact here",
+                got=f"{path}: {error.strerror}",
+                expected=f"a folder with {MANIFEST}",
+                fix="make one: bisenet-edge export --int8",
+            ) from error
+        except ValueError as error:
+            raise ArtifactError("a manifest is not JSON", got=f"{path / MANIFEST}: {error}") from error
+        if not isinstance(value, dict):
+            raise ArtifactError("a manifest is not a JSON object", got=str(path / MANIFEST))
+        artifact = cls(path, Manifest.from_json(value))
+        artifact.verify()
+        return artifact
+
+    def verify(self) -> None:
+        """Compare every file with its SHA-256.
+
+        Raises:
+            ArtifactError: a file is missing or changed.
+        """
+        for relative, expected in self.manifest.files.items():
+            file = self.path / relative
+            if not file.is_file():
+                raise ArtifactError(
+                    "an artifact is incomplete", got=f"missing: {file}", fix="export it again"
+                )
+            found = file_sha256(file)
+            if found != expected:
+                raise ArtifactError(
+                    "a file of an artifact has changed since it was made",
+                    got=f"{file}: sha256 {found[:16]}...",
+                    expected=f"sha256 {expected[:16]}...",
+                    fix="copy the artifact again, or export it again",
+                )
+
+    def model_path(self, flavour: str) -> Path:
+        """File of one flavour ("fp32", "int8", "int8-typed", "fp16-typed").
+
+        Raises:
+            ArtifactError: this artifact has no such flavour.
+        """
+        name = MODEL_FILES.get(flavour, "")
+        if name not in self.manifest.files:
+            has = [f for f, file in MODEL_FILES.items() if file in self.manifest.files]
+            raise ArtifactError(
+                f"this artifact has no {flavour} model",
+                got=str(self.path),
+                expected=", ".join(has),
+                fix="make one: bisenet-edge export --int8" if flavour.startswith("int8") else "",
+            )
+        return self.path / name
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` into a folder whose other files are complete."""
+    text = json.dumps(manifest.to_json(), indent=2)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def hash_files(folder: Path) -> Dict[str, str]:
+    """SHA-256 of every file under `folder` but the manifest, by path relative to it."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return {p.relative_to(folder).as_posix(): file_sha256(p) for p in files}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal text."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def list_artifacts(folder: Path) -> List[Artifact]:
+    """The artifacts right under `folder`, newest first. Folders that are no artifacts are passed over."""
+    found: List[Artifact] = []
+    for candidate in _subfolders(folder):
+        try:
+            found.append(Artifact.open(candidate))
+        except BisenetEdgeError:
+            # A damaged or foreign folder must not hide the good ones; opened by name, it says why.
+            continue
+    return sorted(found, key=lambda a: a.manifest.created, reverse=True)
+
+
+def _subfolders(folder: Path) -> Iterable[Path]:
+    return [p.parent for p in folder.glob(f"*/{MANIFEST}")] if folder.is_dir() else []

@@ -1,0 +1,59 @@
+"""Files that come with the package, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from bisenet_edge.errors import SinkError
+
+SHIPPED_CHECKPOINT = "bisenet-xception39-camvid.safetensors"
+
+
+def data_folder(name: str) -> Path:
+    """Folder of shipped data: "calibration", "deploy" or "docker".
+
+    In a checkout these stand at the top level; a wheel carries them inside the package.
+    """
+    package = Path(__file__).resolve().parent
+    installed = package / "_data" / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def shipped_checkpoint() -> Path:
+    """The checkpoint that comes with the package."""
+    return Path(__file__).resolve().parent / "weights" / SHIPPED_CHECKPOINT
+
+
+@contextmanager
+def replace_when_written(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; rename it to `path` when the block ends without an error.
+
+    Works for a file and for a folder (an existing folder is replaced).
+
+    Raises:
+        SinkError: the folder cannot be made or written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Find out now that the folder cannot be written, not after minutes of work.
+        with (path.parent / f".{path.name}.{os.getpid()}.probe").open("wb") as probe:
+            Path(probe.name).unlink()
+    except OSError as error:
+        raise SinkError(
+            "cannot write here", got=f"{path}: {error.strerror}", expected="a folder that can be written"
+        ) from error
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        elif temporary.exists():
+            temporary.unlink()

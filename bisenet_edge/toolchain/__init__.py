@@ -1,0 +1,1 @@
+"""What needs torch: the network, training, quantization and export."""

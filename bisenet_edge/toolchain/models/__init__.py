@@ -1,0 +1,1 @@
+"""BiSeNet with its two backbones."""

@@ -1,0 +1,70 @@
+"""Parameters and multiply-adds of a network, counted by running it on shapes alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bisenet_edge.frame import Size
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network weighs and computes.
+
+    Attributes:
+        parameters: learnable numbers (batch normalisation's running statistics are not).
+        macs: multiply-adds of all convolutions for one image; element-wise work is left out, as in
+            the paper's table.
+    """
+
+    parameters: int
+    macs: int
+
+    @property
+    def mib_fp32(self) -> float:
+        """Size of the parameters as FP32, in MiB (2**20 bytes)."""
+        return self.parameters * 4 / MIB
+
+    @property
+    def gmacs(self) -> float:
+        return self.macs / 1e9
+
+    @property
+    def gflops(self) -> float:
+        """Floating-point operations, two per multiply-add, in 10**9."""
+        return 2 * self.gmacs
+
+
+def count(model: nn.Module, size: Size) -> Cost:
+    """Count the cost of inference on one image. The model is left as it was.
+
+    Args:
+        model: takes float [1, 3, H, W].
+        size: image size; both sides multiples of 8.
+    """
+    total = 0
+
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d)
+        per_output = module.weight.shape[1] * module.weight.shape[2] * module.weight.shape[3]
+        total += output.numel() * per_output
+
+    parameters = sum(p.numel() for p in model.parameters())
+    handles: list[Any] = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    was_training = model.training
+    try:
+        model.eval()
+        with torch.no_grad():
+            model(torch.zeros(1, 3, *size.hw))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return Cost(parameters, total)
