@@ -6,6 +6,7 @@ anti-aliasing, so that the label cannot be off by a pixel.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Dict, List, Tuple
 
@@ -37,9 +38,15 @@ class Texture:
             h, w = self.levels[-1].shape[:2]
             self.levels.append(cv2.resize(self.levels[-1], (w // 2, h // 2), interpolation=cv2.INTER_AREA))
 
+    def first(self, share: float) -> Texture:
+        """The left part of it, `share` (0..1) of its width; no copy."""
+        part = Texture.__new__(Texture)
+        part.levels = [level[:, : max(1, round(level.shape[1] * share))] for level in self.levels]
+        return part
+
     def level_for(self, minification: float) -> np.ndarray:
         """The copy to draw from when `minification` pixels of the original fall on one of the screen."""
-        index = int(np.log2(max(minification, 1.0)) + 0.35)
+        index = int(math.log2(max(minification, 1.0)) + 0.35)
         return self.levels[min(index, len(self.levels) - 1)]
 
 
@@ -70,13 +77,18 @@ class Canvas:
         self._luts: Dict[Tuple[Bgr, int, int], np.ndarray] = {}
 
     def _haze_step(self, ahead_m: float) -> int:
-        return int(HAZE_STEPS * (1.0 - np.exp(-self._haze_per_m * max(ahead_m - 4.0, 0.0))))
+        return int(HAZE_STEPS * (1.0 - math.exp(-self._haze_per_m * max(ahead_m - 4.0, 0.0))))
 
     def colour(self, bgr: Bgr, train_id: int, ahead_m: float) -> Tuple[float, float, float, float]:
         """`bgr` as seen through `ahead_m` of air, with the label."""
-        a = 1.0 - float(np.exp(-self._haze_per_m * max(ahead_m - 4.0, 0.0)))
-        b, g, r = (min(255.0, c * (1 - a) + h * a) for c, h in zip(bgr, self._haze))
-        return b, g, r, float(train_id)
+        clear = math.exp(-self._haze_per_m * max(ahead_m - 4.0, 0.0))
+        a, haze = 1.0 - clear, self._haze
+        return (
+            min(255.0, bgr[0] * clear + haze[0] * a),
+            min(255.0, bgr[1] * clear + haze[1] * a),
+            min(255.0, bgr[2] * clear + haze[2] * a),
+            float(train_id),
+        )
 
     def polygon(self, points: np.ndarray, bgr: Bgr, train_id: int, ahead_m: float) -> None:
         """Fill a convex polygon; points float [N, 2] in pixels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import List, Tuple
 
 import numpy as np
 
@@ -51,8 +51,8 @@ SHAPES = (
     Shape(9.5, 2.5, 3.1, _BUS),
 )
 PAINTS: Tuple[Bgr, ...] = (
-    (190, 192, 195), (225, 228, 230), (50, 48, 46), (36, 34, 150), (120, 70, 36), (120, 122, 126), (60, 80, 50),
-    (90, 62, 44), (70, 110, 140), (30, 40, 96), (160, 150, 120), (40, 120, 170),
+    (190, 192, 195), (225, 228, 230), (50, 48, 46), (36, 34, 150), (120, 70, 36), (120, 122, 126),
+    (60, 80, 50), (90, 62, 44), (70, 110, 140), (30, 40, 96), (160, 150, 120), (40, 120, 170),
 )  # fmt: skip
 _CIRCLE = np.stack([np.cos(np.arange(10) * 0.2 * np.pi), np.sin(np.arange(10) * 0.2 * np.pi)], 1)
 
@@ -72,13 +72,16 @@ class CarLook:
     shape: Shape
     paint: Bgr
     braking: bool
+    cargo: bool
     flank_gain: Tuple[float, float]
 
 
 class _Drawing:
     """One vehicle on one frame."""
 
-    def __init__(self, canvas: Canvas, camera: Camera, look: CarLook, place: Tuple[float, float, bool]) -> None:
+    def __init__(
+        self, canvas: Canvas, camera: Camera, look: CarLook, place: Tuple[float, float, bool]
+    ) -> None:
         self.canvas, self.camera, self.look = canvas, camera, look
         self.x_m, self.ahead_m, self.towards = place
         shape = look.shape
@@ -86,7 +89,10 @@ class _Drawing:
         self.depth = max(self.ahead_m, 1.0)
         self.outline = np.array(shape.profile)
         left = self.outline[:, [2, 1, 0]] * (-1, 1, 1)
-        self.left_px, self.right_px = self.pixels(left), self.pixels(left * (-1, 1, 1))
+        both = self.pixels(np.concatenate([left, left * (-1, 1, 1)]))
+        self.left_px, self.right_px = both[:9], both[9:]
+        self.tall_px = camera.focal_px * shape.height_m / self.depth
+        """Height on the screen: what would be smaller than a pixel or two is left out."""
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """From fractions (aside, up, along) to pixels; float [N, 3] to [N, 2]."""
@@ -102,38 +108,43 @@ class _Drawing:
         self.canvas.polygon(points, bgr, CAR, self.depth)
 
     def band(self, i: int, low: float, high: float, wide: float, shift: float = 0.0) -> np.ndarray:
-        """Part of band `i`: from `low` to `high` of its height, `wide` of its width, moved aside by `shift`."""
+        """Part of band `i`: `low` to `high` of its height, `wide` of its width, moved aside by `shift`."""
         a, b = self.left_px[i], self.left_px[i + 1]
         c, d = self.right_px[i], self.right_px[i + 1]
         l0, l1, r0, r1 = a + (b - a) * low, a + (b - a) * high, c + (d - c) * low, c + (d - c) * high
         s, e = 0.5 - 0.5 * wide + shift, 0.5 + 0.5 * wide + shift
         return np.array([l0 + (r0 - l0) * s, l1 + (r1 - l1) * s, l1 + (r1 - l1) * e, l0 + (r0 - l0) * e])
 
-    def visible(self, i: int) -> bool:
-        """Whether band `i` faces the camera."""
-        p, q = self.outline[i] * self.scale[[2, 1, 0]], self.outline[i + 1] * self.scale[[2, 1, 0]]
+    def facing(self) -> List[bool]:
+        """Which bands face the camera: one truth for each."""
+        outline = self.outline * self.scale[[2, 1, 0]]
+        step, start = outline[1:] - outline[:-1], outline[:-1]
         eye = self.scale[2] + self.ahead_m if self.towards else -self.ahead_m
-        across, up = -(q[1] - p[1]), q[0] - p[0]
-        return bool(across * (eye - p[0]) + up * (self.camera.height_m - p[1]) > 0)
+        towards = step[:, 0] * (self.camera.height_m - start[:, 1]) - step[:, 1] * (eye - start[:, 0])
+        return [bool(t > 0) for t in towards]
 
     def bands(self) -> None:
         paint = self.look.paint
         gain = {0: 0.5, 1: 0.82, 3: 1.12, 5: 1.1, 6: 0.85, 7: 0.5}
         order = range(8) if self.towards else range(7, -1, -1)
+        seen = self.facing()
         for i in order:
-            if not self.visible(i):
+            if not seen[i]:
                 continue
             self.fill(self.band(i, 0, 1, 1), _tint(paint, gain.get(i, 0.9), 12.0 if i in (3, 5) else 0.0))
             if i in (2, 4):
                 self.fill(self.band(i, 0.08, 0.9, 0.88), (74, 66, 58))
-                self.fill(self.band(i, 0.5, 0.9, 0.86), (128, 116, 102))
-        if self.visible(1):
+                if self.tall_px > 20.0:  # the sky in the upper half
+                    self.fill(self.band(i, 0.5, 0.9, 0.86), (128, 116, 102))
+        if self.tall_px < 12.0:
+            return
+        if seen[1]:
             lamp = (60.0, 60.0, 255.0) if self.look.braking else (36.0, 30.0, 150.0)
             for side in (-0.41, 0.41):
                 self.fill(self.band(1, 0.45, 0.95, 0.17, side), lamp)
             self.fill(self.band(1, 0.1, 0.4, 0.3), (70, 190, 210))
             self.fill(self.band(0, 0.0, 0.3, 0.9), (24, 24, 26))
-        if self.visible(6):
+        if seen[6]:
             self.fill(self.band(6, 0.1, 0.7, 0.5), (30, 30, 32))
             for side in (-0.39, 0.39):
                 self.fill(self.band(6, 0.1, 0.95, 0.2, side), (235, 242, 245))
@@ -144,7 +155,12 @@ class _Drawing:
         """The wheels as seen from the end, under the bumper."""
         end = 1.0 if self.towards else 0.0
         for side in (-0.82, 0.82):
-            box = [[side - 0.13, 0, end], [side - 0.13, 0.3, end], [side + 0.13, 0.3, end], [side + 0.13, 0, end]]
+            box = [
+                [side - 0.13, 0, end],
+                [side - 0.13, 0.3, end],
+                [side + 0.13, 0.3, end],
+                [side + 0.13, 0, end],
+            ]
             self.fill(self.pixels(np.array(box) * (1, 1, 0.86) + (0, 0, 0.07)), (22, 22, 24))
 
     def flank(self, right: bool) -> None:
@@ -159,22 +175,38 @@ class _Drawing:
         self.fill(edge[[0, 1, 2, 5, 6, 7, 8]], _tint(paint, 0.8 * gain))
         self.fill(edge[[2, 3, 4, 5]], _tint(paint, 0.9 * gain))
         glass = edge[[2, 3, 4, 5]] + (edge[[2, 3, 4, 5]].mean(0) - edge[[2, 3, 4, 5]]) * 0.16
-        if self.look.shape.profile is _VAN:
-            glass = glass[0] * 0.3 + glass * 0.7 if self.look.braking else glass[[2, 3, 2, 2]] * 0.4 + glass * 0.6
-            glass = glass[[0, 1, 2, 3]]
+        if self.look.shape.profile is _VAN and self.look.cargo:
+            glass = glass[[1, 2]][[0, 1, 1, 0]] * 0.25 + glass[[3, 2, 2, 3]] * 0.75  # the cab only
         self.fill(glass, (70 * gain, 64 * gain, 58 * gain))
+        if self.tall_px < 20.0:
+            return
         mid = 0.5 * (glass[[0, 1]] + glass[[3, 2]])
-        self.fill(np.array([mid[0], mid[1], mid[1] + (glass[2] - mid[1]) * 0.1, mid[0] + (glass[3] - mid[0]) * 0.1]),
-                  _tint(paint, 0.7 * gain))
+        self.fill(
+            np.array(
+                [mid[0], mid[1], mid[1] + (glass[2] - mid[1]) * 0.1, mid[0] + (glass[3] - mid[0]) * 0.1]
+            ),
+            _tint(paint, 0.7 * gain),
+        )
+        if self.tall_px < 16.0:
+            return
         sill = np.array([[sign, 0.2, 0.03], [sign, 0.3, 0.03], [sign, 0.3, 0.97], [sign, 0.2, 0.97]])
         self.fill(self.pixels(sill), _tint(paint, 0.5 * gain))
+        self.wheels(sign)
+
+    def wheels(self, sign: float) -> None:
+        """Both wheels of a side: tyre, rim, hub; the inner rings are the outer one, shrunk."""
         radius = 0.31 if self.scale[1] < 2.5 else 0.48
-        for along in (0.19, 0.81):
-            for part, ink in ((1.0, (24, 24, 26)), (0.58, (150, 150, 152)), (0.2, (60, 60, 62))):
-                ring = np.full((10, 3), sign * 0.99)
-                ring[:, 1] = (radius + radius * part * _CIRCLE[:, 1]) / self.scale[1]
-                ring[:, 2] = along + radius * part * _CIRCLE[:, 0] / self.scale[2]
-                self.fill(self.pixels(ring), ink)
+        rings = np.full((20, 3), sign * 0.99)
+        for i, along in enumerate((0.19, 0.81)):
+            rings[10 * i : 10 * i + 10, 1] = (radius + radius * _CIRCLE[:, 1]) / self.scale[1]
+            rings[10 * i : 10 * i + 10, 2] = along + radius * _CIRCLE[:, 0] / self.scale[2]
+        outlines = self.pixels(rings)
+        for ring in (outlines[:10], outlines[10:]):
+            centre = ring.mean(0)
+            self.fill(ring, (24, 24, 26))
+            if self.tall_px > 24.0:
+                self.fill(centre + (ring - centre) * 0.58, (150, 150, 152))
+                self.fill(centre + (ring - centre) * 0.2, (60, 60, 62))
 
 
 def draw_car(canvas: Canvas, camera: Camera, look: CarLook, place: Tuple[float, float, bool]) -> None:
@@ -187,7 +219,11 @@ def draw_car(canvas: Canvas, camera: Camera, look: CarLook, place: Tuple[float, 
     if ahead_m + look.shape.length_m < NEAR_M:
         return
     drawing = _Drawing(canvas, camera, look, place)
-    drawing.tyres()
+    columns = np.concatenate([drawing.left_px[:, 0], drawing.right_px[:, 0]])
+    if columns.max() < 0 or columns.min() > canvas.width:
+        return
+    if drawing.tall_px > 12.0:
+        drawing.tyres()
     drawing.flank(False)
     drawing.flank(True)
     drawing.bands()

@@ -22,7 +22,9 @@ _LEAVES = (
 )
 
 
-def _branch(pixels: np.ndarray, rng: np.random.Generator, start: np.ndarray, angle: float, length: float) -> None:
+def _branch(
+    pixels: np.ndarray, rng: np.random.Generator, start: np.ndarray, angle: float, length: float
+) -> None:
     """Draw a limb and, on it, thinner ones."""
     end = start + length * np.array([np.sin(angle), -np.cos(angle)])
     thick = max(1, int(length / 9))
@@ -32,14 +34,16 @@ def _branch(pixels: np.ndarray, rng: np.random.Generator, start: np.ndarray, ang
     if length < 9:
         return
     for turn in (-1, 1, 0):
-        _branch(pixels, rng, end, angle + turn * rng.uniform(0.25, 0.6) + rng.normal(0, 0.08), length * rng.uniform(0.62, 0.76))
+        # Twigs strive upwards, or the tree becomes an umbrella.
+        bend = 0.85 * angle + turn * rng.uniform(0.25, 0.55) + rng.normal(0, 0.12)
+        _branch(pixels, rng, end, bend, length * rng.uniform(0.58, 0.8))
 
 
 def _crown(pixels: np.ndarray, rng: np.random.Generator, season: int) -> None:
     """Blobs of leaves, lit from above left; a mirrored copy serves a sun on the right."""
     base = np.array(_LEAVES[season][int(rng.integers(3))], np.float64) * rng.uniform(0.85, 1.15)
     slim, centre_y = rng.uniform(0.72, 1.0), 0.40 * _H
-    count = 420
+    count = 620
     angle, radius = rng.uniform(0, 6.283, count), np.sqrt(rng.random(count))
     lumpy = 0.82 + 0.18 * np.sin(angle * 3 + rng.uniform(0, 6)) * np.cos(angle * 2)
     x = _W / 2 + 0.45 * _W * slim * lumpy * radius * np.cos(angle)
@@ -50,11 +54,11 @@ def _crown(pixels: np.ndarray, rng: np.random.Generator, season: int) -> None:
     for i in order:
         tone = light[i] * (0.55 + 0.55 * depth[i]) * rng.uniform(0.85, 1.15)
         colour = np.minimum(base * tone + 14 * (tone > 1), 255)
-        size = int(rng.integers(4, 14))
+        size = int(rng.integers(3, 10))
         cv2.circle(pixels, (int(x[i]), int(y[i])), size, (colour[0], colour[1], colour[2], 255), -1)
     # Leaves: small dots in and around the crown break the round outlines.
-    spots = rng.normal(0, 1, (900, 2)) * 5
-    pick = rng.integers(0, count, 900)
+    spots = rng.normal(0, 1, (1800, 2)) * 4
+    pick = rng.integers(0, count, 1800)
     for i, (dx, dy) in zip(pick, spots):
         tone = light[i] * rng.uniform(0.5, 1.45)
         colour = np.minimum(base * tone, 255)
@@ -71,7 +75,7 @@ def tree(design: int, season: int, mirrored: bool) -> Texture:
     pixels[..., :3] = tuple(int(0.8 * c) for c in leaf)  # no dark fringe where coverage ends
     evergreen = season == 3 and design % 3 == 0
     foot = np.array([_W / 2, _H - 1.0])
-    _branch(pixels, rng, foot, rng.normal(0, 0.04), _H * (0.27 if season == 3 else 0.24))
+    _branch(pixels, rng, foot, rng.normal(0, 0.04), _H * (0.27 if season == 3 else 0.19))
     cv2.line(pixels, (_W // 2, _H), (_W // 2, int(_H * 0.72)), (46, 58, 70, 255), 9)
     cv2.line(pixels, (_W // 2 + 2, _H), (_W // 2 + 2, int(_H * 0.72)), (34, 42, 50, 255), 4)
     if season != 3 or evergreen:

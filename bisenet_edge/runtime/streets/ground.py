@@ -38,47 +38,55 @@ class Ground:
         self._levels = self._shrunk()
 
     def _surfaces(self, rng: np.random.Generator) -> None:
+        """Asphalt, paving and grass: one colour per column, times one brightness per cell."""
         road, x = self._style.road, np.abs(self._x)
-        coarse = np.roll(noise("patch"), int(rng.integers(512)), 1)[:_ROWS]
-        coarse = np.hstack([coarse, coarse])[:, :_COLUMNS]
-        grain = np.roll(noise("grain"), int(rng.integers(512)), 0)[:_ROWS]
-        grain = np.hstack([grain, grain])[:, :_COLUMNS]
-        grey = rng.uniform(84, 132)
-        self._colour[:] = np.array([1.03, 1.0, 0.985]) * grey
-        # Tyres polish two tracks per lane.
-        tracks = 0.03 * np.cos(2 * np.pi * self._x / (road.lane_m * 0.5))
-        texture = 1.0 + 0.045 * coarse + 0.075 * grain + tracks.astype(np.float32)
-        kerb = x > road.half_m
+        kerb, beyond = x > road.half_m, x > road.half_m + road.pavement_m
+        grassy = beyond & (road.verge == TREE)
         flags = np.array([0.97, 1.0, 1.02]) * rng.uniform(120, 178)
-        self._colour[:, kerb] = flags
-        joints = np.ones((_ROWS, _COLUMNS), np.float32)
-        across, along = int(rng.integers(12, 24)), int(rng.integers(10, 20))
-        joints[::along] = 0.84
-        joints[:, ::across] = 0.86
-        texture[:, kerb] = (0.25 + 0.75 * texture[:, kerb]) * joints[:, kerb]
-        edge = kerb & (x < road.half_m + 0.16)
-        self._colour[:, edge] = flags * 1.12
-        gutter = (x <= road.half_m) & (x > road.half_m - 0.22)
-        self._colour[:, gutter] *= 0.78
+        profile = np.empty((_COLUMNS, 3), np.float32)
+        profile[:] = np.array([1.03, 1.0, 0.985]) * road.asphalt
+        # Tyres polish two tracks per lane.
+        profile *= 1.0 + 0.03 * np.cos(2 * np.pi * self._x / (road.lane_m * 0.5))[:, None]
+        profile[(x <= road.half_m) & (x > road.half_m - 0.22)] *= 0.78  # gutter
+        profile[kerb] = flags
+        profile[kerb & (x < road.half_m + 0.16)] = flags * 1.12
+        profile[grassy] = np.array([58, 108, 92]) * rng.uniform(0.8, 1.2)
         self._label[kerb] = PAVEMENT
-        beyond = x > road.half_m + road.pavement_m
-        if road.verge == TREE:
-            self._colour[:, beyond] = np.array([58, 108, 92]) * rng.uniform(0.8, 1.2)
-            texture[:, beyond] = 1.0 + 0.12 * coarse[:, beyond] + 0.16 * grain[:, beyond]
-            self._label[beyond] = TREE
-        self._colour *= texture[..., None]
+        self._label[grassy] = TREE
+        texture = 1.0 + self._spread("patch", rng, np.where(grassy, 0.12, 0.045))
+        texture += self._spread("grain", rng, np.where(grassy, 0.16, 0.065))
+        # Joints between flagstones.
+        paved = kerb & ~grassy
+        across, along = int(rng.integers(12, 24)), int(rng.integers(10, 20))
+        texture[::along] *= np.where(paved, 0.84, 1.0).astype(np.float32)
+        texture[:, np.flatnonzero(paved)[::across]] *= 0.86
+        cv2.multiply(cv2.merge([texture] * 3), np.broadcast_to(profile, self._colour.shape), self._colour)
         self._patches(rng)
+
+    @staticmethod
+    def _spread(kind: str, rng: np.random.Generator, amount: np.ndarray) -> np.ndarray:
+        """Noise over the whole strip, `amount` (float [columns]) strong: float32 [rows, columns]."""
+        sheet = noise(kind)
+        first = int(rng.integers(512 - _ROWS))
+        rows = sheet[first : first + _ROWS]
+        return np.hstack([rows, rows[::-1, : _COLUMNS - 512]]) * amount.astype(np.float32)
 
     def _patches(self, rng: np.random.Generator) -> None:
         """Repairs, manholes and cracks."""
         half = self._style.road.half_m
         for _ in range(int(rng.integers(1, 5))):
-            a, b = (int((v + _COLUMNS / 2 * _CELL_X_M) / _CELL_X_M) for v in np.sort(rng.uniform(-half, half - 0.5, 2)))
+            a, b = (
+                int((v + _COLUMNS / 2 * _CELL_X_M) / _CELL_X_M)
+                for v in np.sort(rng.uniform(-half, half - 0.5, 2))
+            )
             z = int(rng.integers(0, _ROWS - 80))
             self._colour[z : z + int(rng.integers(20, 80)), a:b] *= rng.uniform(0.8, 1.12)
         for _ in range(2):
-            at = (int(_COLUMNS / 2 + rng.uniform(-half, half) / _CELL_X_M * 0.8), int(rng.integers(20, _ROWS - 20)))
-            cv2.ellipse(self._colour, at, (8, 6), 0, 0, 360, (52, 54, 56), -1)
+            at = (
+                int(_COLUMNS / 2 + rng.uniform(-half, half) / _CELL_X_M * 0.8),
+                int(rng.integers(20, _ROWS - 20)),
+            )
+            cv2.ellipse(self._colour, at, (8, 6), 0, 0, 360, (70, 72, 74), -1)
             cv2.ellipse(self._colour, at, (8, 6), 0, 0, 360, (90, 92, 94), 1)
 
     def _stripe(self, x_m: float, half_m: float, dash: slice, ink: tuple) -> None:
@@ -131,7 +139,11 @@ class Ground:
         del self._colour
         levels = []
         for shrink in _SHRINK:
-            small = cv2.resize(base, (_COLUMNS, _ROWS // shrink), interpolation=cv2.INTER_AREA) if shrink > 1 else base
+            small = (
+                cv2.resize(base, (_COLUMNS, _ROWS // shrink), interpolation=cv2.INTER_AREA)
+                if shrink > 1
+                else base
+            )
             levels.append(np.vstack([small, small[:2]]))  # the first rows again: no seam where it repeats
         return levels
 

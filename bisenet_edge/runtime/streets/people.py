@@ -12,11 +12,12 @@ from bisenet_edge.runtime.streets.canvas import Texture
 from bisenet_edge.runtime.streets.style import generator
 
 PEOPLE = 18
-"""Designs of pedestrians and of cyclists."""
-PHASES = 8
+CYCLISTS = 12
+"""Designs."""
+PHASES = 6
 PERSON_M = 1.85
 CYCLIST_M = 1.9
-_PX = 200  # pixels per metre while drawing; halved afterwards, which smooths the outlines
+_PX = 160  # pixels per metre while drawing; halved afterwards, which smooths the outlines
 
 _SKIN = ((150, 180, 225), (120, 155, 205), (80, 110, 160), (50, 70, 105))
 _CLOTH = (
@@ -55,9 +56,9 @@ class _Sketch:
     def texture(self, mirrored: bool) -> Texture:
         """Shade from left to right and halve."""
         h, w = self.pixels.shape[:2]
-        shade = np.linspace(1.22, 0.74, w, dtype=np.float32)[None, :, None]
-        self.pixels[..., :3] = np.clip(self.pixels[..., :3] * shade, 0, 255)
         small = cv2.resize(self.pixels, (w // 2, h // 2), interpolation=cv2.INTER_AREA)
+        shade = np.linspace(1.22, 0.74, w // 2, dtype=np.float32)[None, :, None]
+        small[..., :3] = np.minimum(small[..., :3] * shade, 255)
         return Texture(np.ascontiguousarray(small[:, ::-1]) if mirrored else small)
 
 
@@ -74,8 +75,10 @@ def _head(sheet: _Sketch, rng: np.random.Generator, at: Point, helmet: bool) -> 
 
 @lru_cache(maxsize=None)
 def pedestrian(design: int, phase: int, mirrored: bool) -> Texture:
-    """A walker, PERSON_M high and half as wide; even designs are seen from the front or back, odd ones
-    from the side."""
+    """A walker, PERSON_M high and half as wide; even designs are seen from the front or back.
+
+    Odd ones are seen from the side.
+    """
     rng = generator(31, design)
     coat, trousers, shoes = _pick(rng, _CLOTH), _pick(rng, _CLOTH) * 0.8, np.array([30.0, 30, 34])
     skin = _pick(rng, _SKIN)
@@ -97,13 +100,27 @@ def pedestrian(design: int, phase: int, mirrored: bool) -> Texture:
         sheet.blob(hand, (0.045, 0.05), skin)
     long = 0.62 if design % 3 == 0 else 0.84
     sheet.patch(
-        ((-wide, 1.46), (-0.07, 1.53), (0.07, 1.53), (wide, 1.46), (wide * 0.92, long), (-wide * 0.92, long)), coat
+        ((-wide, 1.46), (-0.07, 1.53), (0.07, 1.53), (wide, 1.46), (wide * 0.92, long), (-wide * 0.92, long)),
+        coat,
     )
     sheet.patch(((0.0, 1.5), (0.02, 1.5), (0.02, long), (0.0, long)), coat * 0.6)
     if design % 4 == 1:
         sheet.blob((-0.2, 0.95), (0.1, 0.16), _pick(rng, _CLOTH))
     _head(sheet, rng, (0.02, 1.68), False)
     return sheet.texture(mirrored)
+
+
+def _bicycle(sheet: _Sketch, turn: float, frame: np.ndarray) -> None:
+    """Wheels and frame; `turn` 0 is seen from behind, 1 from the side."""
+    rubber = np.array([28.0, 28, 30])
+    back, front = -0.5 * turn, 0.5 * turn
+    rise = 0.06 * (1 - turn)  # the wheel that is farther away stands higher
+    for x, y in ((front, 0.34 + rise), (back, 0.34)):
+        sheet.blob((x, y), (0.34 * turn + 0.03, 0.34), rubber, 8 if turn > 0.2 else -1)
+    sheet.limb((back, 0.34), (0.0, 0.85), 0.05, frame)
+    sheet.limb((0.0, 0.35), (front * 0.85, 0.85), 0.05, frame)
+    sheet.limb((0.0, 0.84), (front * 0.85, 0.88), 0.05, frame)
+    sheet.limb((front, 0.34), (front * 0.8, 1.02), 0.05, frame)
 
 
 @lru_cache(maxsize=None)
@@ -115,20 +132,20 @@ def cyclist(design: int, phase: int, mirrored: bool) -> Texture:
     rubber, skin = np.array([28.0, 28, 30]), _pick(rng, _SKIN)
     sheet = _Sketch(CYCLIST_M, CYCLIST_M)
     back, front = -0.5 * turn, 0.5 * turn
-    rise = 0.06 * (1 - turn)  # the wheel that is farther away stands higher
-    for x, y in ((front, 0.34 + rise), (back, 0.34)):
-        sheet.blob((x, y), (0.34 * turn + 0.03, 0.34), rubber, 8 if turn > 0.2 else -1)
-    sheet.limb((back, 0.34), (0.0, 0.85), 0.05, frame)
-    sheet.limb((0.0, 0.35), (front * 0.85, 0.85), 0.05, frame)
-    sheet.limb((0.0, 0.84), (front * 0.85, 0.88), 0.05, frame)
-    sheet.limb((front, 0.34), (front * 0.8, 1.02), 0.05, frame)
+    _bicycle(sheet, turn, frame)
     wide = 0.1 + 0.12 * (1 - turn)
     sheet.limb((front * 0.8 - wide, 1.05), (front * 0.8 + wide, 1.05), 0.05, rubber)
     lean, hips = (front * 0.55, 1.42), (back * 0.35, 0.95)
     for side in (1, -1):
         turned = 2 * np.pi * phase / PHASES + (np.pi if side > 0 else 0)
-        pedal = (0.16 * turn * float(np.cos(turned)) + 0.09 * side * (1 - turn), 0.34 + 0.16 * float(np.sin(turned)))
-        knee = (0.5 * (hips[0] + pedal[0]) + 0.2 * turn + 0.06 * side * (1 - turn), 0.5 * (hips[1] + pedal[1]) + 0.08)
+        pedal = (
+            0.16 * turn * float(np.cos(turned)) + 0.09 * side * (1 - turn),
+            0.34 + 0.16 * float(np.sin(turned)),
+        )
+        knee = (
+            0.5 * (hips[0] + pedal[0]) + 0.2 * turn + 0.06 * side * (1 - turn),
+            0.5 * (hips[1] + pedal[1]) + 0.08,
+        )
         tone = 1.0 if side < 0 else 0.75
         sheet.limb(hips, knee, 0.15, trousers * tone)
         sheet.limb(knee, pedal, 0.11, trousers * tone)
@@ -146,7 +163,10 @@ def cyclist(design: int, phase: int, mirrored: bool) -> Texture:
     for side in (-1, 1):
         shoulder = (lean[0] + side * trunk * 0.8, lean[1] - 0.03)
         grip = (front * 0.8 + side * wide, 1.07)
-        elbow = (0.5 * (shoulder[0] + grip[0]) + 0.07 * side * (1 - turn), 0.5 * (shoulder[1] + grip[1]) - 0.03)
+        elbow = (
+            0.5 * (shoulder[0] + grip[0]) + 0.07 * side * (1 - turn),
+            0.5 * (shoulder[1] + grip[1]) - 0.03,
+        )
         sheet.limb(shoulder, elbow, 0.1, coat * 0.85)
         sheet.limb(elbow, grip, 0.09, coat * 0.8)
         sheet.blob(grip, (0.04, 0.04), skin)

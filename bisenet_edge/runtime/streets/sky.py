@@ -27,7 +27,9 @@ class Sky:
         small = zenith + (horizon - zenith) * down * np.ones((1, w // 2, 1), np.float32)
         self._add_clouds(small, rng, light.cloud)
         picture = np.zeros((h, w, 4), np.uint8)
-        big = cv2.resize(np.clip(small, 0, 255).astype(np.uint8), (w, h), interpolation=cv2.INTER_LINEAR_EXACT)
+        big = cv2.resize(
+            np.clip(small, 0, 255).astype(np.uint8), (w, h), interpolation=cv2.INTER_LINEAR_EXACT
+        )
         picture[..., :3] = big
         picture[..., 3] = SKY
         self._picture = picture
@@ -60,10 +62,15 @@ class Sky:
             ink = tuple(float(c) for c in base * 0.55 + haze * 0.45)
             if is_tree:
                 for _ in range(6):
-                    at = (int(x + rng.uniform(0, wide)), int(self.horizon_row - 0.5 * tall * rng.uniform(0.6, 1.4)))
+                    at = (
+                        int(x + rng.uniform(0, wide)),
+                        int(self.horizon_row - 0.5 * tall * rng.uniform(0.6, 1.4)),
+                    )
                     cv2.circle(picture, at, int(0.5 * tall) + 1, (*ink, TREE), -1)
             else:
-                cv2.rectangle(picture, (x, self.horizon_row - tall), (x + wide, self._rows), (*ink, BUILDING), -1)
+                cv2.rectangle(
+                    picture, (x, self.horizon_row - tall), (x + wide, self._rows), (*ink, BUILDING), -1
+                )
             x += wide
         foot = tuple(float(c) for c in np.array((70, 92, 84)) * 0.55 + haze * 0.45)
         band = int(3 * scale) + 1
@@ -73,7 +80,7 @@ class Sky:
         """Fill a canvas (uint8 [H, W, 4]) down to the horizon; `pan_px` moves the view to the right."""
         h, w = pixels.shape[:2]
         left = int(np.clip(self._margin - pan_px, 0, 2 * self._margin))
-        offset = int(round(horizon_px)) - self.horizon_row
+        offset = round(horizon_px) - self.horizon_row
         first, last = max(offset, 0), min(offset + self._rows, h)
         pixels[first:last] = self._picture[first - offset : last - offset, left : left + w]
         if first > 0:

@@ -58,6 +58,7 @@ class Road:
         pavement_m: width of each pavement.
         setback_m: from the pavement to the facades, left and right.
         verge: what lies there: train id of grass (tree) or paving (pavement).
+        asphalt: its grey level in full light.
     """
 
     drive_side: int
@@ -67,6 +68,7 @@ class Road:
     pavement_m: float
     setback_m: Tuple[float, float]
     verge: int
+    asphalt: float
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,11 @@ def _light(rng: np.random.Generator) -> Light:
     sun = float((rng.uniform(0.6, 1.0), rng.uniform(0.2, 0.5), 0.05, rng.uniform(0.0, 0.4))[kind])
     zenith = ((205, 140, 80), (205, 170, 130), (205, 198, 192), (120, 92, 78))[kind]
     horizon = ((238, 222, 200), (238, 230, 222), (232, 228, 225), (150, 165, 200))[kind]
-    jitter = rng.uniform(0.9, 1.1, 3)
-    level = float((rng.uniform(0.9, 1.2), rng.uniform(0.8, 1.1), rng.uniform(0.7, 1.05), rng.uniform(0.4, 0.7))[kind])
-    cast = level * rng.uniform(0.94, 1.06, 3)
+    jitter = rng.uniform(0.93, 1.07) * rng.uniform(0.97, 1.03, 3)
+    level = float(
+        (rng.uniform(0.9, 1.2), rng.uniform(0.8, 1.1), rng.uniform(0.7, 1.05), rng.uniform(0.4, 0.7))[kind]
+    )
+    cast = level * rng.uniform(0.96, 1.04, 3)
     haze = tuple(float(0.93 * c) for c in horizon)
     return Light(
         sun_side=int(rng.choice([-1, 1])),
@@ -124,15 +128,16 @@ def _road(rng: np.random.Generator) -> Road:
     lane = float(rng.uniform(2.9, 3.7))
     lanes = int(rng.choice([1, 2], p=[0.8, 0.2]))
     strips = (rng.random(2) < 0.6) * 2.1
-    setback = np.where(rng.random(2) < 0.6, 0.0, rng.uniform(1.5, 5.0, 2))
+    setback = np.where(rng.random(2) < 0.65, 0.0, rng.uniform(1.5, 5.0, 2))
     return Road(
         drive_side=int(rng.choice([-1, 1], p=[0.7, 0.3])),
         half_m=lane * lanes + float(strips.max()),
         lane_m=lane,
         parking_m=(float(strips[0]), float(strips[1])),
-        pavement_m=float(rng.uniform(1.7, 4.2)),
+        pavement_m=float(rng.uniform(2.0, 5.0)),
         setback_m=(float(setback[0]), float(setback[1])),
         verge=int(rng.choice([4, 5])),
+        asphalt=float(rng.uniform(84, 132)),
     )
 
 
@@ -145,15 +150,15 @@ def make_style(seed: int) -> Style:
         road=_road(rng),
         camera_height_m=float(rng.uniform(1.2, 1.75)),
         half_fov_tan=float(rng.uniform(0.5, 0.66)),
-        horizon=float(rng.uniform(0.4, 0.55)),
+        horizon=float(rng.uniform(0.44, 0.58)),
         speed_mps=float(rng.uniform(7.0, 9.0)),
         bend_per_m=float(rng.normal(0.0, 0.0013)),
         bend_phase=float(rng.uniform(0, 6.283)),
         season=int(rng.choice(4, p=[0.45, 0.2, 0.15, 0.2])),
-        floors=(low, low + int(rng.integers(1, 4))),
-        gap=float(rng.uniform(0.08, 0.45)),
-        greenery=float(rng.uniform(0.1, 0.8)),
-        fences=float(rng.uniform(0.1, 0.7)),
+        floors=(low, low + int(rng.integers(0, 3))),
+        gap=float(rng.uniform(0.05, 0.45)),
+        greenery=float(rng.uniform(0.25, 1.0)),
+        fences=float(rng.uniform(0.25, 0.85)),
         parked=float(rng.uniform(0.15, 0.8)),
         traffic=float(rng.uniform(0.2, 0.75)),
         people=float(rng.uniform(0.1, 0.65)),

@@ -11,17 +11,28 @@ import numpy as np
 from bisenet_edge.runtime.streets.canvas import Texture
 from bisenet_edge.runtime.streets.style import generator
 
-_PX_PER_M = 26
+_PX_PER_M = 22
 _BAY_M = 3.0
 _FLOOR_M = 3.1
-FACADES = 36
-"""How many facade designs there are; with bays, floors and tints, no two houses look alike."""
+FACADES = 24
+"""How many facade designs there are; with widths, floors and tints, few houses look alike. With 2 to 6 floors
+they take about 60 MB, and a street needs most of them."""
+BAYS = 6
+"""Windows side by side in a facade; narrower houses show the first few."""
 
 _WALLS = (
     (74, 92, 142), (96, 120, 170), (60, 74, 118), (150, 176, 196), (205, 215, 222), (170, 190, 205),
     (128, 142, 150), (185, 190, 188), (110, 150, 185), (140, 140, 150), (150, 190, 215), (88, 100, 122),
 )  # fmt: skip
-_SHOPS = ((60, 110, 40), (130, 60, 30), (40, 40, 170), (50, 50, 55), (30, 120, 190), (110, 40, 90), (150, 120, 40))
+_SHOPS = (
+    (60, 110, 40),
+    (130, 60, 30),
+    (40, 40, 170),
+    (50, 50, 55),
+    (30, 120, 190),
+    (110, 40, 90),
+    (150, 120, 40),
+)
 
 
 @lru_cache(maxsize=None)
@@ -108,9 +119,10 @@ def _shop(wall: np.ndarray, top: int, rng: np.random.Generator) -> None:
             cv2.rectangle(wall, (x, top + 16), (x + 11, top + 30), stripe, -1)
 
 
-@lru_cache(maxsize=256)
-def facade(design: int, bays: int, floors: int) -> Texture:
-    """The front of a house: `bays` windows wide, `floors` high, ground floor included."""
+@lru_cache(maxsize=None)
+def facade(design: int, floors: int) -> Texture:
+    """The front of a house: BAYS windows wide, `floors` high, ground floor included."""
+    bays = BAYS
     rng = generator(12, design)
     h, w = int(_PX_PER_M * _FLOOR_M * floors), int(_PX_PER_M * _BAY_M * bays)
     base = np.array(_WALLS[design % len(_WALLS)], np.float32) * rng.uniform(0.85, 1.1)
@@ -128,7 +140,7 @@ def facade(design: int, bays: int, floors: int) -> Texture:
             continue
         for bay in range(bays):
             x0 = int(pitch_x * (bay + 0.5 - wide / 2))
-            if floor == floors - 1 and bay == bays // 2 and not shop:
+            if floor == floors - 1 and bay == design % 3 and not shop:
                 door = tuple(float(c) for c in rng.uniform(20, 150, 3))
                 cv2.rectangle(wall, (x0, top), (x0 + 26, h), (205, 210, 212), -1)
                 cv2.rectangle(wall, (x0 + 3, top + 4), (x0 + 23, h), door, -1)
@@ -156,13 +168,15 @@ def gable(design: int) -> Texture:
     return opaque(wall)
 
 
-@lru_cache(maxsize=16)
-def fence(design: int) -> Texture:
-    """Six metres of fence: slats, railings, a low brick wall or metal sheets."""
+@lru_cache(maxsize=64)
+def fence(design: int, panels: int) -> Texture:
+    """Panels of five metres of fence: slats, railings, a low brick wall or metal sheets."""
     rng = generator(13, design)
     h, w = 48, 192
     kind = design % 4
-    wood = np.array(((70, 105, 140), (60, 62, 60), (80, 98, 140), (150, 150, 148))[kind]) * rng.uniform(0.8, 1.2)
+    wood = np.array(((70, 105, 140), (60, 62, 60), (80, 98, 140), (150, 150, 148))[kind]) * rng.uniform(
+        0.8, 1.2
+    )
     panel = np.empty((h, w, 3), np.float32)
     panel[:] = wood
     if kind == 0:
@@ -181,7 +195,7 @@ def fence(design: int) -> Texture:
         panel[:, ::16] *= 0.6
         panel[:, 1::16] *= 1.25
     panel *= (1.0 + 0.07 * noise("grain")[:h, :w])[..., None]
-    return opaque(panel)
+    return opaque(np.tile(panel, (1, panels, 1)))
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,53 @@
+"""ONNX Runtime on a CPU: the reference for what a graph means.
+
+For INT8 it runs the Q/DQ graph as it stands, without the fusions that would change its rounding; that is
+slower than FP32 and is never offered as a speed figure.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict
+
+import numpy as np
+
+from bisenet_edge.artifact import Artifact
+from bisenet_edge.errors import BackendError
+from bisenet_edge.runtime.backends.base import Session
+
+# ONNX Runtime 1.30 and later carry a telemetry uploader that reads this before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+class OnnxRuntimeSession(Session):
+    """Any flavour of an artifact on ONNX Runtime's CPU provider, mask computed inside the graph."""
+
+    backend = "onnxruntime"
+
+    def __init__(self, artifact: Artifact, precision: str, threads: int = 0) -> None:
+        super().__init__(artifact, precision)
+        import onnxruntime
+
+        self.version = str(onnxruntime.__version__)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads:
+            options.intra_op_num_threads = threads
+        if precision.startswith("int8"):
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        path = artifact.model_path(precision)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except RuntimeError as error:
+            raise BackendError("ONNX Runtime refuses a model", got=f"{path}: {error}") from error
+
+    def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
+        mask[:] = self._session.run(["mask"], {"frame": frame[None]})[0][0]
+
+    def describe(self) -> Dict[str, Any]:
+        return {**super().describe(), "version": self.version}
+
+    def _close(self) -> None:
+        del self._session

@@ -1,0 +1,97 @@
+"""OpenVINO on a CPU: runs the very Q/DQ graph that TensorRT builds from, with real INT8 convolutions.
+
+The graph is cut at `logits` and finished by the exact cell argmax: up-sampling all classes to full size
+costs as much as the network.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import numpy as np
+
+from bisenet_edge.artifact import Artifact
+from bisenet_edge.errors import BackendError
+from bisenet_edge.runtime.backends.base import Session
+from bisenet_edge.runtime.cell_argmax import CellArgmax
+
+INT8_TYPES = ("i8", "u8")
+
+
+class OpenVinoSession(Session):
+    """An artifact's "int8" or "fp32" model on the CPU plugin of OpenVINO."""
+
+    backend = "openvino"
+
+    def __init__(self, artifact: Artifact, precision: str, threads: int = 0) -> None:
+        super().__init__(artifact, precision)
+        import openvino
+
+        self.version = str(openvino.__version__)
+        settings: Dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            # What the graph leaves in floating point is computed in FP32: on CPUs with BF16 the plugin
+            # would lower it silently, and "fp32" would not be FP32.
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        path = artifact.model_path(precision)
+        try:
+            model = openvino.Core().read_model(str(path))
+            self._compiled = openvino.Core().compile_model(_cut_at_logits(model), "CPU", settings)
+        except RuntimeError as error:
+            raise BackendError("OpenVINO refuses a model", got=f"{path}: {error}") from error
+        self._request = self._compiled.create_infer_request()
+        self._frame = self._request.get_input_tensor().data
+        self._logits = self._request.get_output_tensor().data[0]
+        classes, height, width = self._logits.shape
+        self._tail = CellArgmax(classes, (height, width), artifact.manifest.size.hw)
+
+    def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
+        self._frame[0] = frame
+        self._request.infer()
+        self._tail(self._logits, mask)
+
+    def logits(self, frame: np.ndarray) -> np.ndarray:
+        """Logits of one frame (uint8 [H, W, 3]) as a copy: float32 [C, h, w]."""
+        self._frame[0] = frame
+        self._request.infer()
+        return np.array(self._logits)
+
+    def describe(self) -> Dict[str, Any]:
+        """Engine, version, and from the execution graph: convolutions in INT8 of all, and the others' names."""
+        total, floating = 0, []
+        for operation in self._compiled.get_runtime_model().get_ordered_ops():
+            info = operation.get_rt_info()
+            if info["layerType"].astype(str) != "Convolution":
+                continue
+            total += 1
+            if info["runtimePrecision"].astype(str) not in INT8_TYPES:
+                floating.append(operation.get_friendly_name())
+        return {
+            **super().describe(),
+            "version": self.version,
+            "threads": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
+            "convolutions": total,
+            "convolutions_int8": total - len(floating),
+            "convolutions_float": floating,
+        }
+
+    def _close(self) -> None:
+        del self._request, self._compiled
+
+
+def _cut_at_logits(model: Any) -> Any:
+    import openvino
+
+    for operation in model.get_ordered_ops():
+        for output in operation.outputs():
+            if "logits" in output.get_names():
+                result = openvino.opset13.result(output)
+                return openvino.Model([result], model.get_parameters(), "bisenet-edge")
+    raise BackendError(
+        "a model has no tensor named 'logits'",
+        expected="a graph made by bisenet-edge export",
+        fix="export it again",
+    )
