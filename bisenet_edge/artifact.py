@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Dict, Iterable, List
+from pathlib import Path, PurePosixPath
+from typing import Any, Callable, Dict, List
 
 from bisenet_edge.errors import ArtifactError, BisenetEdgeError
 from bisenet_edge.frame import Size
@@ -18,6 +18,7 @@ from bisenet_edge.labels import LabelSet
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+UNHASHED = (MANIFEST, "report.json", "report.html")  # later commands add to these
 MODEL_FILES = {
     "fp32": "model.fp32.onnx",
     "int8": "model.int8.onnx",
@@ -109,7 +110,7 @@ class Manifest:
                 labels=LabelSet.from_json(value["labels"]),
                 size=Size(int(value["size"]["width"]), int(value["size"]["height"])),
                 precision=str(value["precision"]),
-                files={str(k): str(v) for k, v in value["files"].items()},
+                files={_inside(str(k)): str(v) for k, v in value["files"].items()},
                 parent=dict(value["parent"]),
                 calibration=dict(value["calibration"]),
                 tools=dict(value["tools"]),
@@ -119,6 +120,14 @@ class Manifest:
             raise ArtifactError(
                 "a manifest lacks something", got=repr(error), expected=f"schema version {SCHEMA_VERSION}"
             ) from error
+
+
+def _inside(relative: str) -> str:
+    # A manifest may come from anywhere; its files must not.
+    path = PurePosixPath(relative)
+    if path.is_absolute() or ".." in path.parts or "\\" in relative:
+        raise ArtifactError("a manifest names a file outside its folder", got=repr(relative))
+    return relative
 
 
 @dataclass(frozen=True)
@@ -198,8 +207,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def hash_files(folder: Path) -> Dict[str, str]:
-    """SHA-256 of every file under `folder` but the manifest, by path relative to it."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    """SHA-256 of every file under `folder` but the manifest and the reports, by path relative to it."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in UNHASHED)
     return {p.relative_to(folder).as_posix(): file_sha256(p) for p in files}
 
 
@@ -212,17 +221,31 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def list_artifacts(folder: Path) -> List[Artifact]:
-    """The artifacts right under `folder`, newest first. Folders that are no artifacts are passed over."""
-    found: List[Artifact] = []
-    for candidate in _subfolders(folder):
-        try:
-            found.append(Artifact.open(candidate))
-        except BisenetEdgeError:
-            # A damaged or foreign folder must not hide the good ones; opened by name, it says why.
-            continue
-    return sorted(found, key=lambda a: a.manifest.created, reverse=True)
+def newest_artifact(folder: Path, wanted: Callable[[Manifest], bool] = lambda manifest: True) -> Artifact:
+    """The newest artifact right under `folder` whose manifest is `wanted`, verified.
+
+    Raises:
+        ArtifactError: there is none, or the newest is damaged.
+    """
+    found = sorted(
+        (created, path) for path in folder.glob(f"*/{MANIFEST}") for created in _created(path, wanted)
+    )
+    if not found:
+        raise ArtifactError(
+            "no artifact to work on",
+            got=f"none in {folder}{'/' if folder.is_dir() else ' (no such folder)'}",
+            fix="make one: bisenet-edge export --int8",
+        )
+    return Artifact.open(found[-1][1].parent)
 
 
-def _subfolders(folder: Path) -> Iterable[Path]:
-    return [p.parent for p in folder.glob(f"*/{MANIFEST}")] if folder.is_dir() else []
+def _created(path: Path, wanted: Callable[[Manifest], bool]) -> List[str]:
+    """When the artifact of a manifest was made, as a list of one; empty when it is not a wanted one.
+
+    A foreign or damaged folder must not hide the good ones; opened by name, it says what is wrong.
+    """
+    try:
+        manifest = Manifest.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (BisenetEdgeError, OSError, ValueError):
+        return []
+    return [manifest.created] if wanted(manifest) else []

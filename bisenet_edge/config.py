@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
@@ -16,10 +18,8 @@ def load_toml(path: Path) -> Dict[str, Any]:
     Raises:
         ConfigError: the file is missing or is not TOML.
     """
-    try:
-        import tomllib  # novm
-    except ModuleNotFoundError:
-        import tomli as tomllib
+    # The standard library has it since Python 3.11. (A device never reads TOML: its bundle is JSON.)
+    tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

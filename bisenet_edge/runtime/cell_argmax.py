@@ -21,7 +21,8 @@ STRIDE = 8
 
 def _corner_weights() -> np.ndarray:
     """float32 [4, 64]: weight of the corners (top left, top right, bottom left, bottom right) in each of
-    a cell's 8 x 8 pixels."""
+    a cell's 8 x 8 pixels.
+    """
     along = (np.arange(STRIDE) + 0.5) / STRIDE
     lower, upper = 1 - along, along
     corners = [np.outer(v, h) for v in (lower, upper) for h in (lower, upper)]
@@ -83,7 +84,9 @@ class CellArgmax:
         top, bottom = np.maximum(rows - 1, 0), np.minimum(rows, height - 1)
         left, right = np.maximum(columns - 1, 0), np.minimum(columns, width - 1)
         flat = logits.reshape(self.num_classes, -1)
-        corners = np.stack([top * width + left, top * width + right, bottom * width + left, bottom * width + right])
+        corners = np.stack(
+            [top * width + left, top * width + right, bottom * width + left, bottom * width + right]
+        )
         values = flat[:, corners]  # [C, 4, n]
         best = cv2.gemm(self._weights, values[0], 1.0, None, 0.0)  # [64, n]
         winners = np.zeros(best.shape, np.uint8)

@@ -65,7 +65,13 @@ def to_onnx(core: fx.GraphModule, size: Size) -> onnx.ModelProto:
     with _quiet_exporter(), torch.no_grad():
         # The TorchScript exporter: the newer one cannot write opset 17, and turns pooling into ReduceMean.
         torch.onnx.export(
-            module, (frame,), buffer, opset_version=OPSET, dynamo=False, input_names=["frame"], output_names=["mask"]
+            module,
+            (frame,),
+            buffer,  # type: ignore[arg-type]
+            opset_version=OPSET,
+            dynamo=False,
+            input_names=["frame"],
+            output_names=["mask"],
         )
     model, same = onnxsim.simplify(onnx.load_from_string(buffer.getvalue()))
     if not same:

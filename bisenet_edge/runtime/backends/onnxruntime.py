@@ -7,7 +7,7 @@ slower than FP32 and is never offered as a speed figure.
 from __future__ import annotations
 
 import os
-from typing import Any, Dict
+from typing import Any, Dict, Tuple, Type
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class OnnxRuntimeSession(Session):
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
-        except RuntimeError as error:
+        except _refusals() as error:
             raise BackendError("ONNX Runtime refuses a model", got=f"{path}: {error}") from error
 
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
@@ -51,3 +51,17 @@ class OnnxRuntimeSession(Session):
 
     def _close(self) -> None:
         del self._session
+
+
+def _refusals() -> Tuple[Type[Exception], ...]:
+    # ONNX Runtime's exceptions share no base class but Exception.
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        RuntimeError,
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NotImplemented,
+    )

@@ -13,6 +13,7 @@ import numpy as np
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime.backends.base import Session
+from bisenet_edge.runtime.backends.openvino_quantizers import use_unsigned_codes
 from bisenet_edge.runtime.cell_argmax import CellArgmax
 
 INT8_TYPES = ("i8", "u8")
@@ -38,8 +39,10 @@ class OpenVinoSession(Session):
             settings["INFERENCE_NUM_THREADS"] = threads
         path = artifact.model_path(precision)
         try:
-            model = openvino.Core().read_model(str(path))
-            self._compiled = openvino.Core().compile_model(_cut_at_logits(model), "CPU", settings)
+            core = openvino.Core()
+            model = _cut_at_logits(core.read_model(str(path)))
+            use_unsigned_codes(model)
+            self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BackendError("OpenVINO refuses a model", got=f"{path}: {error}") from error
         self._request = self._compiled.create_infer_request()
@@ -60,7 +63,7 @@ class OpenVinoSession(Session):
         return np.array(self._logits)
 
     def describe(self) -> Dict[str, Any]:
-        """Engine, version, and from the execution graph: convolutions in INT8 of all, and the others' names."""
+        """Engine, version, and from the execution graph: convolutions that run in INT8, and which do not."""
         total, floating = 0, []
         for operation in self._compiled.get_runtime_model().get_ordered_ops():
             info = operation.get_rt_info()

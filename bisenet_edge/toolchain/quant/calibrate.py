@@ -77,7 +77,8 @@ def set_active(quantized: fx.GraphModule, active: bool) -> None:
 
 def ranges(quantized: fx.GraphModule, histograms: dict[str, Histogram]) -> dict[str, dict[str, float]]:
     """Per tensor: the range that was chosen (`amax`), the largest value seen (`largest`), and the share
-    of values beyond the range (`saturated`, 0..1)."""
+    of values beyond the range (`saturated`, 0..1).
+    """
     table = {}
     for name, quantizer in quantizers(quantized).items():
         histogram = histograms.get(name)

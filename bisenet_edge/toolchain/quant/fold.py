@@ -27,9 +27,10 @@ def fold(network: BiSeNet) -> fx.GraphModule:
         a graph module, FP32, in evaluation mode: float BGR [N, 3, H, W] in 0..255 -> logits
         [N, C, H/8, W/8], equal to the network's up to rounding (about 1e-5).
     """
-    network = copy.deepcopy(network).eval()
-    network.drop_auxiliary_heads()
-    folded: fx.GraphModule = fuse(network)
+    inference = copy.deepcopy(network).eval()
+    inference.drop_auxiliary_heads()
+    folded = fuse(inference)
+    assert isinstance(folded, fx.GraphModule)
     _fold_input_scale(folded)
     folded.graph.eliminate_dead_code()
     folded.recompile()
@@ -105,5 +106,8 @@ def dense_of(depthwise: nn.Conv2d, pointwise: nn.Conv2d) -> nn.Conv2d:
     with torch.no_grad():
         # [out, in, 1, 1] * [in, 1, k, k] -> [out, in, k, k]
         dense.weight.copy_(pointwise.weight * depthwise.weight.permute(1, 0, 2, 3))
-        dense.bias.copy_(pointwise.bias) if pointwise.bias is not None else dense.bias.zero_()
+        assert dense.bias is not None
+        dense.bias.zero_()
+        if pointwise.bias is not None:
+            dense.bias.copy_(pointwise.bias)
     return dense.eval()

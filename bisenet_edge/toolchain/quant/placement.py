@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterator
 from torch import fx
 from torch.nn import functional as F
 
-from bisenet_edge.toolchain.quant.fake_quant import QMAX, Quantizer, QuantConv2d
+from bisenet_edge.toolchain.quant.fake_quant import QMAX, QuantConv2d, Quantizer
 from bisenet_edge.toolchain.quant.fold import conv_of
 
 QUANTIZER_PREFIX = "quantize_"
@@ -40,7 +40,7 @@ def insert_quantizers(folded: fx.GraphModule, keep_float: Collection[str] = ()) 
         the graph module with `Quantizer` and `QuantConv2d` modules, uncalibrated but for the input.
     """
     quantized = copy.deepcopy(folded)
-    targets = {node: None for node in _tensors_to_quantize(quantized, keep_float)}
+    targets = dict.fromkeys(_tensors_to_quantize(quantized, keep_float))
     for node in list(quantized.graph.nodes):
         convolution = conv_of(quantized, node)
         if convolution is not None and str(node.target) not in keep_float:

@@ -1,0 +1,204 @@
+"""The command line of a device: what `bisenet-edge.pyz` runs. Standard library only until a command starts.
+
+The full command line needs click and offers every step; this one offers what a device does: `selftest`,
+`run`, `info`. Exit codes are the same: 0 ok, 1 error, 2 usage, 3 the self-test failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import signal
+import sys
+import threading
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence
+
+from bisenet_edge import __version__
+from bisenet_edge.errors import BisenetEdgeError, MissingDependencyError
+
+PROGRAM = "bisenet-edge.pyz"
+EXIT_GATE_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run one command and give its exit code. The one place on a device that turns errors into text."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.call(arguments))
+    except BisenetEdgeError as error:
+        return _report(error, arguments.debug)
+    except ModuleNotFoundError as error:
+        if error.name not in ("numpy", "cv2"):
+            raise
+        missing = MissingDependencyError(
+            "a package that every command needs is not installed",
+            got=f"no module '{error.name}' for {sys.executable}",
+            fix="sudo apt-get install -y python3-numpy python3-opencv",
+        )
+        return _report(missing, arguments.debug)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _report(error: BisenetEdgeError, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--artifact", type=Path, metavar="DIR", help="default: artifact/ beside this program")
+    common.add_argument("--json", action="store_true", help="print JSON")
+    common.add_argument("--debug", action="store_true", help="show tracebacks")
+    engine = argparse.ArgumentParser(add_help=False)
+    engine.add_argument("--backend", default="auto", help="inference engine (default: the first installed)")
+    engine.add_argument("--precision", default="", help="int8 or fp32 (default: the artifact's)")
+    engine.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
+
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Street scenes to masks, on this device.")
+    parser.add_argument("--version", action="version", version=f"bisenet-edge {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    test = commands.add_parser(
+        "selftest",
+        parents=[common, engine],
+        help="compare the masks of the golden frames (exit 3: too few agree)",
+    )
+    test.add_argument("--min-agreement", type=float, metavar="SHARE", help="of the pixels (default: 0.99)")
+    test.set_defaults(call=_selftest)
+
+    run = commands.add_parser("run", parents=[common, engine], help="segment a source into sinks")
+    run.add_argument("source", metavar="SOURCE", help="a video, a folder, synthetic://")
+    run.add_argument("sinks", metavar="SINK", nargs="+", help="overlay.mp4, a folder for PNG masks, null://")
+    run.set_defaults(call=_run)
+
+    info = commands.add_parser("info", parents=[common], help="what is installed here")
+    info.set_defaults(call=_info)
+    return parser
+
+
+def _artifact_path(arguments: argparse.Namespace) -> Path:
+    if arguments.artifact is not None:
+        return Path(arguments.artifact)
+    # Resolved, so that a service keeps reading the release it was started from when `current` moves.
+    return Path(sys.argv[0]).resolve().parent / "artifact"
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from bisenet_edge.artifact import Artifact
+    from bisenet_edge.runtime.backends import open_session
+    from bisenet_edge.runtime.selftest import MIN_AGREEMENT, selftest
+
+    artifact = Artifact.open(_artifact_path(arguments))
+    least = MIN_AGREEMENT if arguments.min_agreement is None else arguments.min_agreement
+    with open_session(
+        artifact, arguments.precision, backend=arguments.backend, threads=arguments.threads
+    ) as session:
+        result = selftest(artifact, session, least)
+    if arguments.json:
+        print(json.dumps(result.to_json(), indent=2))
+    else:
+        print(f"self-test of {artifact.manifest.name} on {result.backend}, {result.precision}")
+        for index, share in enumerate(result.agreements):
+            print(f"  frame {index}: {100 * share:7.3f} % of the pixels agree")
+        print(f"  worst class: {result.worst_class}, IoU {result.worst_class_iou:.3f} with the golden masks")
+        verdict = "passed" if result.passed else "FAILED"
+        print(f"{verdict} (each frame needs {100 * result.min_agreement:g} %)")
+    return 0 if result.passed else EXIT_GATE_FAILED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from bisenet_edge.artifact import Artifact
+    from bisenet_edge.runtime import pipeline
+    from bisenet_edge.runtime.backends import open_session
+    from bisenet_edge.runtime.segmenter import Segmenter
+    from bisenet_edge.runtime.sinks import open_sink
+    from bisenet_edge.runtime.sources import open_source
+
+    stop = threading.Event()
+    artifact = Artifact.open(_artifact_path(arguments))
+    with ExitStack() as stack:
+        # How systemd and docker end a service: what is on its way is written, files are closed, exit 0.
+        before = signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
+        stack.callback(signal.signal, signal.SIGTERM, before)
+        source = stack.enter_context(open_source(arguments.source))
+        labels = artifact.manifest.labels
+        sinks = [stack.enter_context(open_sink(uri, labels, source.fps)) for uri in arguments.sinks]
+        session = stack.enter_context(
+            open_session(artifact, arguments.precision, backend=arguments.backend, threads=arguments.threads)
+        )
+        report = pipeline.run(source, Segmenter(session), sinks, progress=_show_progress, stop=stop).to_json()
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+        return 0
+    written, dropped = report["frames_written"], report["frames_dropped"]
+    print(f"{written} masks, {dropped} frames dropped, {report['fps']:.1f} FPS")
+    for name, times in {**report["stages"], "frame age": report["frame_age"]}.items():
+        if times:
+            # Fewer than 100 frames have no 99th percentile.
+            p99 = f"{times['p99_ms']:9.2f} ms" if times["p99_ms"] is not None else "        -"
+            print(f"  {name:<10} p50 {times['p50_ms']:9.2f} ms   p99 {p99}")
+    return 0
+
+
+def _show_progress(step: str, done: int, total: int) -> None:
+    # In a journal a line that rewrites itself is noise.
+    if sys.stderr.isatty():
+        of = f" of {total}" if total else ""
+        end = "\n" if done == total else ""
+        print(f"\r{step} {done}{of}", end=end, file=sys.stderr, flush=True)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from bisenet_edge.artifact import MODEL_FILES, Artifact
+    from bisenet_edge.runtime.backends import PACKAGES
+    from bisenet_edge.runtime.machine import describe_machine
+
+    path = _artifact_path(arguments)
+    manifest = Artifact.open(path).manifest
+    found: Dict[str, Dict[str, Any]] = {
+        "artifact": {
+            "path": str(path),
+            "name": manifest.name,
+            "model": manifest.model,
+            "created": manifest.created,
+            "size": str(manifest.size),
+            "classes": list(manifest.labels.names),
+            "precision": manifest.precision,
+            "precisions": [name for name, file in MODEL_FILES.items() if file in manifest.files],
+        },
+        "engines": {name: _has(package) for name, package in PACKAGES.items()},
+        "machine": describe_machine(),
+        "program": {"version": __version__, "made_for": _board_title(path.parent / "board.json")},
+    }
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    for group, values in found.items():
+        print(group)
+        for key, value in values.items():
+            print(f"  {key:<18}{_text(value)}")
+    return 0
+
+
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _board_title(path: Path) -> str:
+    return str(json.loads(path.read_text(encoding="utf-8"))["title"]) if path.is_file() else ""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "installed" if value else "not installed"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

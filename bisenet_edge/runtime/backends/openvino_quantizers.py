@@ -1,0 +1,105 @@
+"""Write quantizers of tensors that are never negative in the form that OpenVINO computes best.
+
+TensorRT wants INT8 with zero point 0 everywhere, so half the codes of a tensor behind a ReLU are never
+used. OpenVINO (2026.4 and before) turns such a tensor into uint8 with zero point 128, pays for the zero
+point in every convolution, and gets a convolution behind a Concat of two such tensors wrong (its output
+has a signal-to-noise ratio of 9 dB where the same convolution alone has 75 dB). Written as uint8 with
+zero point 0 the values are the same numbers: same scale, same grid, and a clamp at 127 steps keeps the
+saturation.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import numpy as np
+
+QMAX_INT8, QMAX_UINT8 = 127, 255
+NON_NEGATIVE = ("Relu", "Sigmoid")
+PASSES_ON = ("MaxPool", "Interpolate", "ReduceMean", "Convert", "FakeQuantize", "Multiply", "Concat", "Add")
+
+
+def use_unsigned_codes(model: Any) -> int:
+    """Change the quantizers of non-negative tensors in place.
+
+    Args:
+        model: an `openvino.Model` read from our Q/DQ graph.
+
+    Returns:
+        how many quantizers were changed.
+    """
+    known: Dict[str, bool] = {}
+    changed = 0
+    for operation in model.get_ordered_ops():
+        known[operation.get_friendly_name()] = _non_negative(operation, known)
+        if operation.get_type_name() == "FakeQuantize" and _is_signed(operation):
+            source = operation.input_value(0)
+            if known[source.get_node().get_friendly_name()]:
+                _rewrite(operation)
+                changed += 1
+                known[operation.get_friendly_name()] = True
+    model.validate_nodes_and_infer_types()
+    return changed
+
+
+def _non_negative(operation: Any, known: Dict[str, bool]) -> bool:
+    kind = operation.get_type_name()
+    if kind in NON_NEGATIVE:
+        return True
+    if kind == "Constant":
+        data = operation.data
+        return bool(data.size and data.dtype.kind in "fiu" and (data >= 0).all())
+    if kind == "Subtract":  # a dequantizer's zero point, which is 0
+        return known[operation.input_value(0).get_node().get_friendly_name()] and not np.any(
+            _constant(operation, 1)
+        )
+    if kind not in PASSES_ON:
+        return False
+    inputs = (
+        1 if kind in ("MaxPool", "Interpolate", "ReduceMean", "FakeQuantize") else operation.get_input_size()
+    )
+    return all(known[operation.input_value(i).get_node().get_friendly_name()] for i in range(inputs))
+
+
+def _constant(operation: Any, index: int) -> np.ndarray:
+    """Value of a constant input, looked up through converts; [nan] when it is not constant."""
+    node = operation.input_value(index).get_node()
+    while node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    return np.asarray(node.data) if node.get_type_name() == "Constant" else np.array([np.nan])
+
+
+def _is_signed(quantizer: Any) -> bool:
+    # Per-tensor activations only: weights have one range per channel and a constant behind them.
+    low, codes = _constant(quantizer, 1), _constant(quantizer, 3)
+    return bool(low.size == 1 and codes.size == 1 and codes.ravel()[0] == -(QMAX_INT8 + 1))
+
+
+def _rewrite(quantizer: Any) -> None:
+    import openvino
+    from openvino import opset13
+
+    scale = float(_constant(quantizer, 2).ravel()[0]) / QMAX_INT8
+    source = quantizer.input_value(0)
+    clamped = _clamp(source, QMAX_INT8 * scale)
+    shape = list(quantizer.input_value(1).get_shape())
+    ends = (0.0, QMAX_UINT8 * scale, 0.0, float(QMAX_UINT8))
+    limits = [opset13.constant(np.full(shape, end, np.float32)) for end in ends]
+    unsigned = opset13.fake_quantize(clamped, *limits, levels=256)
+    unsigned.set_friendly_name(quantizer.get_friendly_name())
+    for target in list(quantizer.output(0).get_target_inputs()):
+        convert = target.get_node()
+        codes = opset13.convert(unsigned, openvino.Type.u8)
+        codes.set_friendly_name(convert.get_friendly_name())
+        for consumer in list(convert.output(0).get_target_inputs()):
+            consumer.replace_source_output(codes.output(0))
+
+
+def _clamp(source: Any, limit: float) -> Any:
+    from openvino import opset13
+
+    node = source.get_node()
+    # A ReLU that feeds nothing else becomes the clamp itself: still one operation behind the convolution.
+    if node.get_type_name() == "Relu" and len(source.get_target_inputs()) == 1:
+        return opset13.clamp(node.input_value(0), 0.0, limit)
+    return opset13.clamp(source, 0.0, limit)

@@ -1,0 +1,193 @@
+"""What a profile says: latency per stage, FPS, the INT8 / FP32 ratio, and whether it can be trusted.
+
+Letters: S samples of one case, in the order they were taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from bisenet_edge.frame import Size
+from bisenet_edge.latency import LatencySummary
+from bisenet_edge.runtime.paper import paper_speed
+from bisenet_edge.runtime.segmenter import STAGES
+
+BOOTSTRAP_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """The samples of one case.
+
+    Attributes:
+        name: as the caller named it ("640x360 int8").
+        model: name of the network.
+        size: of the network's input.
+        backend: name of the engine.
+        precision: flavour that ran ("int8", "fp32").
+        engine: what the engine says of itself (`Session.describe`).
+        stage_ms: float64 [S, 4], in the order of `STAGES`.
+        start_s: float64 [S], when each sample began, from the first sample of the run.
+    """
+
+    name: str
+    model: str
+    size: Size
+    backend: str
+    precision: str
+    engine: Dict[str, Any]
+    stage_ms: np.ndarray
+    start_s: np.ndarray
+
+    @property
+    def total_ms(self) -> np.ndarray:
+        """All stages one after the other, float64 [S]."""
+        return np.asarray(self.stage_ms.sum(axis=1))
+
+    @property
+    def frame_to_mask_ms(self) -> np.ndarray:
+        """Resize and infer, float64 [S]: from a decoded frame to its mask."""
+        return np.asarray(self.stage_ms[:, 1] + self.stage_ms[:, 2])
+
+    @property
+    def drift(self) -> float:
+        """Median frame -> mask of the last third of the samples over that of the first third, less 1."""
+        times_ms, third = self.frame_to_mask_ms, len(self.stage_ms) // 3
+        return float(np.median(times_ms[-third:]) / np.median(times_ms[:third]) - 1)
+
+    @property
+    def fps_p50(self) -> float:
+        """Frames per second of the median frame, all stages."""
+        return float(1000 / np.median(self.total_ms))
+
+    @property
+    def fps_throughput(self) -> float:
+        """Frames per second over all samples, all stages: slow frames count with their full weight."""
+        return float(1000 / self.total_ms.mean())
+
+    def to_json(self) -> Dict[str, Any]:
+        printed = paper_speed(self.model, self.size)
+        return {
+            "name": self.name,
+            "model": self.model,
+            "size": str(self.size),
+            "backend": self.backend,
+            "precision": self.precision,
+            "stages": {
+                s: LatencySummary.of(self.stage_ms[:, i].tolist()).to_json() for i, s in enumerate(STAGES)
+            },
+            "frame_to_mask": LatencySummary.of(self.frame_to_mask_ms.tolist()).to_json(),
+            "total": LatencySummary.of(self.total_ms.tolist()).to_json(),
+            "fps_p50": round(self.fps_p50, 2),
+            "fps_throughput": round(self.fps_throughput, 2),
+            "drift": round(self.drift, 4),
+            "paper": printed.to_json() if printed else None,
+            "engine": self.engine,
+            "samples": {
+                "start_s": np.round(self.start_s, 4).tolist(),
+                **{f"{s}_ms": np.round(self.stage_ms[:, i], 4).tolist() for i, s in enumerate(STAGES)},
+            },
+        }
+
+
+@dataclass(frozen=True)
+class PrecisionRatio:
+    """Median frame -> mask time of INT8 over that of FP32 (0.25: four times as fast), 95 % interval."""
+
+    model: str
+    size: Size
+    backend: str
+    ratio: float
+    low: float
+    high: float
+
+    def to_json(self) -> Dict[str, Any]:
+        return {
+            "model": self.model,
+            "size": str(self.size),
+            "backend": self.backend,
+            "int8_over_fp32": round(self.ratio, 4),
+            "ci95": [round(self.low, 4), round(self.high, 4)],
+            "speedup": round(1 / self.ratio, 2),
+        }
+
+
+@dataclass(frozen=True)
+class ProfileResult:
+    """Everything that one profile measured.
+
+    Attributes:
+        cases: in the order they were given.
+        ratios: INT8 over FP32, one for each network, size and engine that ran in both.
+        reasons: why the figures cannot be trusted; empty = conclusive.
+        source: size of the camera frames.
+        burst: samples taken of one case before the next one's turn.
+        peak_rss_mb: largest resident memory of the process so far, with all cases loaded (2^20 bytes).
+        machine: `describe_machine`.
+    """
+
+    cases: Tuple[CaseResult, ...]
+    ratios: Tuple[PrecisionRatio, ...]
+    reasons: Tuple[str, ...]
+    source: Size
+    burst: int
+    peak_rss_mb: float
+    machine: Dict[str, Any]
+
+    @property
+    def conclusive(self) -> bool:
+        return not self.reasons
+
+    def to_json(self) -> Dict[str, Any]:
+        """The "profile" section of a report; `runtime.report` describes it."""
+        return {
+            "cases": [case.to_json() for case in self.cases],
+            "ratios": [ratio.to_json() for ratio in self.ratios],
+            "conclusive": self.conclusive,
+            "reasons": list(self.reasons),
+            "source": str(self.source),
+            "burst": self.burst,
+            "peak_rss_mb": round(self.peak_rss_mb, 1),
+            "machine": self.machine,
+        }
+
+
+def drift_reasons(cases: Sequence[CaseResult], max_drift: float) -> Tuple[str, ...]:
+    """One sentence for each case whose frame -> mask time drifted by more than `max_drift` (0.15 = 15 %)."""
+    return tuple(
+        f"{case.name}: frame to mask changed by {case.drift:+.0%} between the first and the last third of "
+        f"the samples, more than {max_drift:.0%}"
+        for case in cases
+        if abs(case.drift) > max_drift
+    )
+
+
+def precision_ratios(cases: Sequence[CaseResult], burst: int) -> Tuple[PrecisionRatio, ...]:
+    """INT8 over FP32 wherever a network, size and engine ran in both.
+
+    Whole rounds are resampled, the same ones for both precisions: samples of one burst resemble each
+    other, and a machine that was slow in one round was slow for both. Single samples would give an
+    interval that is too narrow.
+    """
+    found: List[PrecisionRatio] = []
+    for int8 in cases:
+        for fp32 in cases:
+            same = (int8.model, int8.size, int8.backend) == (fp32.model, fp32.size, fp32.backend)
+            if same and (int8.precision, fp32.precision) == ("int8", "fp32"):
+                ratio, low, high = _ratio(int8.frame_to_mask_ms, fp32.frame_to_mask_ms, burst)
+                found.append(PrecisionRatio(int8.model, int8.size, int8.backend, ratio, low, high))
+    return tuple(found)
+
+
+def _ratio(int8_ms: np.ndarray, fp32_ms: np.ndarray, burst: int) -> Tuple[float, float, float]:
+    rounds = len(int8_ms) // burst
+    drawn = np.random.default_rng(0).integers(0, rounds, (BOOTSTRAP_RESAMPLES, rounds))
+    medians = [
+        np.median(times.reshape(rounds, burst)[drawn].reshape(BOOTSTRAP_RESAMPLES, -1), axis=1)
+        for times in (int8_ms, fp32_ms)
+    ]
+    low, high = np.percentile(medians[0] / medians[1], (2.5, 97.5))
+    return float(np.median(int8_ms) / np.median(fp32_ms)), float(low), float(high)

@@ -1,0 +1,214 @@
+"""Measure what a frame costs, stage by stage, in every precision and size at once.
+
+The cases take turns in short bursts: on a machine that slows down, warms up or has other work, all of
+them are slowed alike, so that ratios hold where milliseconds do not.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from typing import Callable, List, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from bisenet_edge.errors import UsageError
+from bisenet_edge.frame import Size
+from bisenet_edge.latency import MIN_SAMPLES_FOR_P99
+from bisenet_edge.progress import Progress, quiet
+from bisenet_edge.runtime.backends.base import Session
+from bisenet_edge.runtime.fit import Fit
+from bisenet_edge.runtime.machine import describe_machine
+from bisenet_edge.runtime.overlay import Overlay
+from bisenet_edge.runtime.profile_result import CaseResult, ProfileResult, drift_reasons, precision_ratios
+
+CAMERA_SIZE = Size(1280, 720)
+"""Size of the frames that a profile should be given: what USB and CSI cameras deliver by default."""
+WARMUP_RUNS = 10
+WARMUP_S = 0.5
+JPEG_QUALITY = 90
+
+Clock = Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loaded network to be timed under a name; the caller opens and closes the session."""
+
+    name: str
+    session: Session
+
+
+@dataclass(frozen=True)
+class ProfileOptions:
+    """How a profile is taken.
+
+    Attributes:
+        samples: of each case, at least 100; rounded up to whole bursts.
+        burst: samples of one case before the next one's turn.
+        max_drift: change of the median frame -> mask time between the first and last third of the
+            samples above which the profile is inconclusive (0.15 = 15 %).
+    """
+
+    samples: int = 200
+    burst: int = 10
+    max_drift: float = 0.15
+
+    def __post_init__(self) -> None:
+        if self.samples < MIN_SAMPLES_FOR_P99:
+            raise UsageError(
+                "too few samples to profile",
+                got=self.samples,
+                expected=f"at least {MIN_SAMPLES_FOR_P99}, or p99 is only the slowest frame",
+                fix="bisenet-edge profile --samples 200",
+            )
+        if not 1 <= self.burst <= self.samples // 3:
+            raise UsageError(
+                "burst out of range",
+                got=self.burst,
+                expected=f"1 to {self.samples // 3}, so that the cases take turns",
+            )
+
+
+def profile(
+    cases: Sequence[Case],
+    frames: Sequence[np.ndarray],
+    options: ProfileOptions,
+    progress: Progress = quiet,
+    *,
+    clock_ns: Clock = time.perf_counter_ns,
+) -> ProfileResult:
+    """Time every case, interleaved in one run.
+
+    A sample is: decode a JPEG from memory (what a file or an MJPEG camera costs), resize it to the
+    network, infer, bring the mask to the frame's size and draw it over the frame: what `run` does with an
+    overlay, but for the video encoder.
+
+    Args:
+        cases: at least one, names distinct.
+        frames: camera frames, uint8 [h, w, 3] BGR, all of one size (1280x720 unless there is a reason).
+        options: number of samples, burst, drift that is tolerated.
+        progress: told "warming up" and "profiling".
+        clock_ns: a monotonic clock in nanoseconds.
+
+    Raises:
+        UsageError: no cases, two of one name, no frames, or frames of several sizes or not BGR images.
+        BackendError: an engine fails.
+    """
+    source = _check(cases, frames)
+    jpegs = [_encode(frame) for frame in frames]
+    lanes = [_Lane(case, jpegs, source) for case in cases]
+    for done, lane in enumerate(lanes):
+        progress("warming up", done, len(lanes))
+        lane.warm_up(clock_ns)
+    progress("warming up", len(lanes), len(lanes))
+
+    rounds = -(-options.samples // options.burst)
+    start_ns = clock_ns()
+    for turn in range(rounds):
+        progress("profiling", turn, rounds)
+        for lane in lanes:
+            lane.burst(options.burst, clock_ns)
+    progress("profiling", rounds, rounds)
+
+    results = tuple(lane.result(start_ns) for lane in lanes)
+    return ProfileResult(
+        cases=results,
+        ratios=precision_ratios(results, options.burst),
+        reasons=drift_reasons(results, options.max_drift),
+        source=source,
+        burst=options.burst,
+        peak_rss_mb=peak_rss_mb(),
+        machine=describe_machine(),
+    )
+
+
+def peak_rss_mb() -> float:
+    """Largest resident memory that this process has had, in units of 2^20 bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak / 1024 if sys.platform != "darwin" else peak / 1024**2
+
+
+class _Lane:
+    """One case: its buffers, made once, and its samples."""
+
+    def __init__(self, case: Case, jpegs: List[np.ndarray], source: Size) -> None:
+        self._case = case
+        self._jpegs = jpegs
+        self._manifest = case.session.artifact.manifest
+        self._fit = Fit(source.hw, self._manifest.size)
+        self._fitted = self._fit.new_input()
+        self._overlay = Overlay(self._manifest.labels)
+        self._mask = np.empty(source.hw, np.uint8)
+        self._canvas = np.empty((*source.hw, 3), np.uint8)
+        self._runs = 0
+        self._stamps_ns: List[Tuple[int, int, int, int, int]] = []
+
+    def warm_up(self, clock_ns: Clock) -> None:
+        """Run at least 10 times and 0.5 s: first calls allocate, and a CPU needs time to clock up."""
+        start_ns, runs = clock_ns(), 0
+        while runs < WARMUP_RUNS or clock_ns() - start_ns < WARMUP_S * 1e9:
+            self._run(clock_ns)
+            runs += 1
+
+    def burst(self, samples: int, clock_ns: Clock) -> None:
+        """Take `samples` samples, after one run that is not recorded.
+
+        That one refills the caches that the other cases have emptied: a network running alone would not
+        pay for it.
+        """
+        self._run(clock_ns)
+        self._stamps_ns.extend(self._run(clock_ns) for _ in range(samples))
+
+    def _run(self, clock_ns: Clock) -> Tuple[int, int, int, int, int]:
+        jpeg = self._jpegs[self._runs % len(self._jpegs)]
+        self._runs += 1
+        begun = clock_ns()
+        image = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR))
+        decoded = clock_ns()
+        fitted = self._fit.apply(image, self._fitted)
+        resized = clock_ns()
+        mask = self._case.session.infer(fitted)
+        inferred = clock_ns()
+        self._overlay.draw(image, self._fit.undo(mask, self._mask), self._canvas)
+        return begun, decoded, resized, inferred, clock_ns()
+
+    def result(self, start_ns: int) -> CaseResult:
+        stamps_ns = np.asarray(self._stamps_ns, np.int64)
+        session = self._case.session
+        return CaseResult(
+            name=self._case.name,
+            model=self._manifest.model,
+            size=self._manifest.size,
+            backend=session.backend,
+            precision=session.precision,
+            engine=session.describe(),
+            stage_ms=np.diff(stamps_ns, axis=1) / 1e6,
+            start_s=(stamps_ns[:, 0] - start_ns) / 1e9,
+        )
+
+
+def _check(cases: Sequence[Case], frames: Sequence[np.ndarray]) -> Size:
+    """The size of the frames, when cases and frames are usable."""
+    names = [case.name for case in cases]
+    if not names or len(set(names)) != len(names):
+        raise UsageError("cannot profile these cases", got=names, expected="at least one, names distinct")
+    shapes = {frame.shape for frame in frames}
+    kinds = {str(frame.dtype) for frame in frames}
+    shape = next(iter(shapes), ())
+    if len(shapes) != 1 or kinds != {"uint8"} or len(shape) != 3 or shape[2] != 3:
+        raise UsageError(
+            "cannot profile with these frames",
+            got=f"{len(frames)} frames, {sorted(kinds)}, shapes {sorted(shapes)}",
+            expected="at least one BGR image, uint8 [h, w, 3], all of one size",
+        )
+    return Size(shape[1], shape[0])
+
+
+def _encode(frame: np.ndarray) -> np.ndarray:
+    _, jpeg = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return np.asarray(jpeg)

@@ -1,0 +1,169 @@
+"""The self-test: does this machine compute the masks that were computed when the artifact was made?
+
+An artifact carries a few frames of its network's size and the masks that ONNX Runtime computed for
+them. The layout is defined here, for the writer (export) and the reader (the device):
+
+    golden/frame-0.png         uint8 [H, W, 3], BGR
+    golden/mask.int8-0.png     uint8 [H, W], train ids
+    golden/mask.fp32-0.png     likewise, of the FP32 graph
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from bisenet_edge.artifact import Artifact
+from bisenet_edge.errors import ArtifactError, BackendError, SinkError
+from bisenet_edge.metrics import Confusion, agreement
+from bisenet_edge.runtime.backends.base import Session
+
+GOLDEN = "golden"
+MIN_AGREEMENT = 0.99
+"""INT8 masks of two right engines were seen to differ in 0.2 % of the pixels (x86 and ARM), no more."""
+_EXPORT_AGAIN = "export it again: bisenet-edge export --int8"
+
+
+@dataclass(frozen=True)
+class SelfTestResult:
+    """How a session's masks compare with the golden ones.
+
+    Attributes:
+        backend: engine that was tested.
+        precision: flavour that was tested.
+        reference: flavour of the golden masks ("int8" or "fp32").
+        agreements: share of equal pixels per golden frame, in 0..1.
+        worst_class: name of the class that overlaps least with the golden masks.
+        worst_class_iou: its IoU with them over all frames, in 0..1; told, not judged, because a class of
+            a few pixels loses much of its IoU with a single pixel.
+        min_agreement: what every frame must reach.
+    """
+
+    backend: str
+    precision: str
+    reference: str
+    agreements: Tuple[float, ...]
+    worst_class: str
+    worst_class_iou: float
+    min_agreement: float
+
+    @property
+    def passed(self) -> bool:
+        return min(self.agreements) >= self.min_agreement
+
+    def to_json(self) -> Dict[str, Any]:
+        return {**vars(self), "agreements": list(self.agreements), "passed": self.passed}
+
+
+def selftest(artifact: Artifact, session: Session, min_agreement: float = MIN_AGREEMENT) -> SelfTestResult:
+    """Run the golden frames and compare the masks.
+
+    Args:
+        artifact: where the golden frames are.
+        session: the engine under test, opened on the same artifact.
+        min_agreement: share of equal pixels that every frame must reach, in 0..1.
+
+    Raises:
+        ArtifactError: there are no golden frames or masks, or they do not fit the network.
+        BackendError: the engine fails.
+    """
+    # FP16 masks are held against FP32 ones: a device that differs more than rounding does is broken.
+    reference = "int8" if session.precision.startswith("int8") else "fp32"
+    classes = artifact.manifest.labels
+    confusion = Confusion.empty(len(classes))
+    agreements = []
+    for frame, golden in _read_golden(artifact, reference):
+        mask = session.infer(frame)
+        if int(mask.max()) >= len(classes):
+            raise BackendError(
+                "an engine gives masks with values that are no class",
+                got=f"{session.backend} {session.precision}: value {int(mask.max())}",
+                expected=f"0..{len(classes) - 1}",
+                fix="try another engine: --backend",
+            )
+        agreements.append(agreement(mask, golden))
+        confusion = confusion + Confusion.of(golden, mask, len(classes))
+    iou = confusion.iou()
+    worst = int(np.nanargmin(iou))
+    return SelfTestResult(
+        backend=session.backend,
+        precision=session.precision,
+        reference=reference,
+        agreements=tuple(agreements),
+        worst_class=classes.names[worst],
+        worst_class_iou=float(iou[worst]),
+        min_agreement=min_agreement,
+    )
+
+
+def write_golden(
+    artifact_folder: Path, frames: Sequence[np.ndarray], masks: Mapping[str, Sequence[np.ndarray]]
+) -> None:
+    """Write golden frames and masks into `artifact_folder/golden`.
+
+    Args:
+        artifact_folder: the folder that becomes an artifact; its files are hashed afterwards.
+        frames: at least one, each uint8 [H, W, 3], BGR, of the network's size.
+        masks: "int8" and/or "fp32" -> one uint8 [H, W] per frame, computed by ONNX Runtime.
+
+    Raises:
+        ValueError: no frames, or masks that do not match them in number, size or dtype.
+        SinkError: a file cannot be written.
+    """
+    if not len(frames) or not masks:
+        raise ValueError("no golden frames or no masks")
+    for precision, group in masks.items():
+        if [m.shape for m in group] != [f.shape[:2] for f in frames]:
+            raise ValueError(f"{precision} masks do not match the frames in number or size")
+    folder = artifact_folder / GOLDEN
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(frames):
+        _write_png(folder / f"frame-{index}.png", frame)
+        for precision, group in masks.items():
+            _write_png(folder / f"mask.{precision}-{index}.png", group[index])
+
+
+def _read_golden(artifact: Artifact, reference: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    count = 0
+    while f"{GOLDEN}/frame-{count}.png" in artifact.manifest.files:
+        frame = _read_png(artifact.path / GOLDEN / f"frame-{count}.png", cv2.IMREAD_COLOR)
+        golden = _read_png(artifact.path / GOLDEN / f"mask.{reference}-{count}.png", cv2.IMREAD_GRAYSCALE)
+        if frame.shape[:2] != artifact.manifest.size.hw or golden.shape != artifact.manifest.size.hw:
+            raise ArtifactError(
+                "a golden frame or mask does not have the network's size",
+                got=f"frame {frame.shape[:2]}, mask {golden.shape} (height, width)",
+                expected=str(artifact.manifest.size.hw),
+                fix=_EXPORT_AGAIN,
+            )
+        yield frame, golden
+        count += 1
+    if not count:
+        raise ArtifactError(
+            "this artifact has no golden frames, so it cannot be tested here",
+            got=str(artifact.path),
+            expected=f"{GOLDEN}/frame-0.png and its masks",
+            fix=_EXPORT_AGAIN,
+        )
+
+
+def _read_png(path: Path, flag: int) -> np.ndarray:
+    image = cv2.imread(str(path), flag)
+    if image is None:
+        raise ArtifactError(
+            "a golden frame or mask cannot be read",
+            got=str(path),
+            expected="a PNG file",
+            fix=_EXPORT_AGAIN,
+        )
+    return np.asarray(image)
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    if image.dtype != np.uint8:
+        raise ValueError(f"golden files hold uint8, not {image.dtype}")
+    if not cv2.imwrite(str(path), image):
+        raise SinkError("cannot write a golden file", got=str(path))

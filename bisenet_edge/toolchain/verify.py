@@ -1,0 +1,94 @@
+"""Is the exported graph the network? Masks of torch, ONNX Runtime and OpenVINO compared on frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from bisenet_edge.artifact import Artifact
+from bisenet_edge.errors import ExportError
+from bisenet_edge.metrics import agreement
+from bisenet_edge.progress import Progress, quiet
+from bisenet_edge.runtime.backends import open_session
+from bisenet_edge.toolchain.onnx_graph import FrameToMask
+
+# Least share of equal pixels, by what is compared. FP32 graphs differ by rounding alone. Of two INT8
+# implementations each rounds a few values in a thousand to the other neighbour (sums in another
+# order), and 60 layers spread that: they differ by as much as quantization itself changes the mask.
+LEAST_AGREEMENT = {
+    "fp32 onnxruntime": 0.999,
+    "fp32 openvino": 0.999,
+    "fp16-typed onnxruntime": 0.99,
+    "int8 onnxruntime": 0.98,
+    "int8 openvino": 0.95,
+    "int8-typed onnxruntime": 0.95,
+}
+
+
+def verify(
+    artifact: Artifact,
+    networks: dict[str, fx.GraphModule],
+    frames: Sequence[np.ndarray],
+    progress: Progress = quiet,
+) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
+    """Compare every model file of an artifact with the torch network it came from.
+
+    Args:
+        artifact: complete but for its golden frames.
+        networks: "fp32" and, with INT8, "int8": what torch evaluates.
+        frames: uint8 [H, W, 3] BGR, of the artifact's size.
+        progress: told after each comparison.
+
+    Returns:
+        (figures, reference masks): per comparison the share of equal pixels, with OpenVINO's account of
+        its convolutions; and per precision the masks of ONNX Runtime, the reference for the device.
+
+    Raises:
+        ExportError: masks agree less than they must, or a convolution meant for INT8 does not run so.
+    """
+    references = {name: [_torch_mask(core, artifact, f) for f in frames] for name, core in networks.items()}
+    figures: dict[str, Any] = {"frames": len(frames)}
+    golden: dict[str, list[np.ndarray]] = {}
+    wanted = [key for key in LEAST_AGREEMENT if key.split()[0].split("-")[0] in {*networks, "fp16"}]
+    for done, key in enumerate(wanted, 1):
+        flavour, backend = key.split()
+        reference = references["int8" if flavour.startswith("int8") else "fp32"]
+        with open_session(artifact, flavour, backend=backend) as session:
+            masks = [session.infer(frame).copy() for frame in frames]
+            described = session.describe()
+        share = float(np.mean([agreement(a, b) for a, b in zip(masks, reference)]))
+        if share < LEAST_AGREEMENT[key]:
+            raise ExportError(
+                f"the {flavour} graph on {backend} is not the network it was exported from",
+                got=f"{share:.2%} of pixels agree with torch on {len(frames)} frames",
+                expected=f"at least {LEAST_AGREEMENT[key]:.1%}",
+                fix="report this with the checkpoint; the artifact was not written",
+            )
+        figures[key] = round(share, 6)
+        if backend == "openvino":
+            figures[f"{key} convolutions"] = _convolutions(described, flavour)
+        elif flavour in networks:
+            golden[flavour] = masks
+        progress("verifying", done, len(wanted))
+    return figures, golden
+
+
+def _convolutions(described: dict[str, Any], flavour: str) -> dict[str, Any]:
+    floating = described["convolutions_float"]
+    if flavour == "int8" and described["convolutions"] == len(floating):
+        raise ExportError("no convolution of the INT8 graph runs in INT8", got=", ".join(floating[:5]))
+    return {
+        "total": described["convolutions"],
+        "int8": described["convolutions_int8"],
+        "float": floating if flavour == "int8" else [],
+    }
+
+
+def _torch_mask(core: fx.GraphModule, artifact: Artifact, frame: np.ndarray) -> np.ndarray:
+    module = FrameToMask(core, artifact.manifest.size).eval()
+    with torch.inference_mode():
+        return np.asarray(module(torch.from_numpy(frame)[None])[0].numpy())
