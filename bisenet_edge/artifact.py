@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 
 from bisenet_edge.errors import ArtifactError, BisenetEdgeError
 from bisenet_edge.frame import Size
@@ -221,15 +221,18 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def has_artifact(folder: Path, wanted: Callable[[Manifest], bool]) -> bool:
+    """Whether an artifact right under `folder` has a manifest that is `wanted`."""
+    return bool(_find(folder, wanted))
+
+
 def newest_artifact(folder: Path, wanted: Callable[[Manifest], bool] = lambda manifest: True) -> Artifact:
     """The newest artifact right under `folder` whose manifest is `wanted`, verified.
 
     Raises:
         ArtifactError: there is none, or the newest is damaged.
     """
-    found = sorted(
-        (created, path) for path in folder.glob(f"*/{MANIFEST}") for created in _created(path, wanted)
-    )
+    found = _find(folder, wanted)
     if not found:
         raise ArtifactError(
             "no artifact to work on",
@@ -237,6 +240,13 @@ def newest_artifact(folder: Path, wanted: Callable[[Manifest], bool] = lambda ma
             fix="make one: bisenet-edge export --int8",
         )
     return Artifact.open(found[-1][1].parent)
+
+
+def _find(folder: Path, wanted: Callable[[Manifest], bool]) -> List[Tuple[str, Path]]:
+    """(created, manifest path) of the wanted artifacts right under `folder`, oldest first."""
+    return sorted(
+        (created, path) for path in folder.glob(f"*/{MANIFEST}") for created in _created(path, wanted)
+    )
 
 
 def _created(path: Path, wanted: Callable[[Manifest], bool]) -> List[str]:

@@ -76,7 +76,7 @@ def selftest(artifact: Artifact, session: Session, min_agreement: float = MIN_AG
     classes = artifact.manifest.labels
     confusion = Confusion.empty(len(classes))
     agreements = []
-    for frame, golden in _read_golden(artifact, reference):
+    for frame, golden in read_golden(artifact, reference):
         mask = session.infer(frame)
         if int(mask.max()) >= len(classes):
             raise BackendError(
@@ -127,7 +127,12 @@ def write_golden(
             _write_png(folder / f"mask.{precision}-{index}.png", group[index])
 
 
-def _read_golden(artifact: Artifact, reference: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+def read_golden(artifact: Artifact, reference: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """Golden frames (uint8 [H, W, 3], BGR) with their masks (uint8 [H, W]) of one flavour.
+
+    Raises:
+        ArtifactError: there are none, or they do not fit the network.
+    """
     count = 0
     while f"{GOLDEN}/frame-{count}.png" in artifact.manifest.files:
         frame = _read_png(artifact.path / GOLDEN / f"frame-{count}.png", cv2.IMREAD_COLOR)

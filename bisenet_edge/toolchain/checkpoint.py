@@ -99,6 +99,7 @@ def write(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
     }
     with replace_when_written(path) as temporary:
         save_file(tensors, str(temporary), metadata=header)
+        temporary.chmod(0o644)  # safetensors makes it readable by its owner alone
 
 
 def read(path: Path) -> Checkpoint:

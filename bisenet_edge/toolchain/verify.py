@@ -16,17 +16,14 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.backends import open_session
 from bisenet_edge.toolchain.onnx_graph import FrameToMask
 
-# Least share of equal pixels, by what is compared. FP32 graphs differ by rounding alone. Of two INT8
-# implementations each rounds a few values in a thousand to the other neighbour (sums in another
-# order), and 60 layers spread that: they differ by as much as quantization itself changes the mask.
-LEAST_AGREEMENT = {
-    "fp32 onnxruntime": 0.999,
-    "fp32 openvino": 0.999,
-    "fp16-typed onnxruntime": 0.99,
-    "int8 onnxruntime": 0.98,
-    "int8 openvino": 0.95,
-    "int8-typed onnxruntime": 0.95,
-}
+# Least share of equal pixels, by what is compared, where floating point alone is at work.
+LEAST_AGREEMENT = {"fp32 onnxruntime": 0.999, "fp32 openvino": 0.999, "fp16-typed onnxruntime": 0.99}
+INT8_COMPARISONS = ("int8 onnxruntime", "int8 openvino", "int8-typed onnxruntime")
+# Of two right INT8 implementations each rounds a few values in a thousand to the other neighbour (sums
+# in another order), and 60 layers spread that: they differ about as much as quantization itself changes
+# the mask. One that differs by more than this many times that, and a half per cent, computes something
+# else. (OpenVINO's wrong Concat differed by 2.1 times, everything right by 0.3 to 1.1 times.)
+INT8_SPREAD, INT8_SLACK = 1.5, 0.005
 
 
 def verify(
@@ -53,19 +50,23 @@ def verify(
     references = {name: [_torch_mask(core, artifact, f) for f in frames] for name, core in networks.items()}
     figures: dict[str, Any] = {"frames": len(frames)}
     golden: dict[str, list[np.ndarray]] = {}
-    wanted = [key for key in LEAST_AGREEMENT if key.split()[0].split("-")[0] in {*networks, "fp16"}]
-    for done, key in enumerate(wanted, 1):
+    least = dict(LEAST_AGREEMENT)
+    if "int8" in networks:
+        changed = 1 - _mean_agreement(references["int8"], references["fp32"])
+        figures["int8 torch against fp32"] = round(1 - changed, 6)
+        least.update(dict.fromkeys(INT8_COMPARISONS, 1 - INT8_SPREAD * changed - INT8_SLACK))
+    for done, key in enumerate(least, 1):
         flavour, backend = key.split()
         reference = references["int8" if flavour.startswith("int8") else "fp32"]
         with open_session(artifact, flavour, backend=backend) as session:
             masks = [session.infer(frame).copy() for frame in frames]
             described = session.describe()
-        share = float(np.mean([agreement(a, b) for a, b in zip(masks, reference)]))
-        if share < LEAST_AGREEMENT[key]:
+        share = _mean_agreement(masks, reference)
+        if share < least[key]:
             raise ExportError(
                 f"the {flavour} graph on {backend} is not the network it was exported from",
                 got=f"{share:.2%} of pixels agree with torch on {len(frames)} frames",
-                expected=f"at least {LEAST_AGREEMENT[key]:.1%}",
+                expected=f"at least {least[key]:.2%}",
                 fix="report this with the checkpoint; the artifact was not written",
             )
         figures[key] = round(share, 6)
@@ -73,7 +74,7 @@ def verify(
             figures[f"{key} convolutions"] = _convolutions(described, flavour)
         elif flavour in networks:
             golden[flavour] = masks
-        progress("verifying", done, len(wanted))
+        progress("verifying", done, len(least))
     return figures, golden
 
 
@@ -86,6 +87,10 @@ def _convolutions(described: dict[str, Any], flavour: str) -> dict[str, Any]:
         "int8": described["convolutions_int8"],
         "float": floating if flavour == "int8" else [],
     }
+
+
+def _mean_agreement(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
+    return float(np.mean([agreement(a, b) for a, b in zip(first, second)]))
 
 
 def _torch_mask(core: fx.GraphModule, artifact: Artifact, frame: np.ndarray) -> np.ndarray:

@@ -1,0 +1,83 @@
+"""`bisenet-edge check`: does INT8 keep the promise?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bisenet_edge.artifact import Artifact, write_manifest
+from bisenet_edge.cli.app import EXIT_GATE
+from bisenet_edge.cli.options import (
+    artifact_argument,
+    backend_option,
+    find_artifact,
+    json_option,
+    threads_option,
+)
+from bisenet_edge.cli.render import Bars, emit, next_command, points, table
+
+
+@click.command("check")
+@artifact_argument
+@click.option("--data", required=True, metavar="URI", help="camvid:PATH, folder:PATH or synthetic:.")
+@click.option("--split", default="val", show_default=True, help="train or val.")
+@click.option("--max-drop", type=float, help="Points of mIoU that INT8 may lose; more is exit code 3.")
+@click.option("--max-class-drop", type=float, help="Likewise, points of IoU of any one class.")
+@backend_option
+@threads_option
+@json_option
+def command(artifact: Path | None, data: str, split: str, as_json: bool, **options: Any) -> int:
+    """Measure FP32 and INT8 mIoU of ARTIFACT (default: the newest) on labelled pictures."""
+    from bisenet_edge.runtime.accuracy import Gate, compare
+    from bisenet_edge.runtime.datasets import open_dataset
+    from bisenet_edge.runtime.report import update_report
+
+    found = find_artifact(artifact)
+    gate = Gate(options["max_drop"], options["max_class_drop"])
+    dataset = open_dataset(data, split)
+    result = compare(found, dataset, backend=options["backend"], threads=options["threads"], progress=Bars())
+    section = result.to_json(gate)
+    update_report(found.path, "accuracy", section)
+    _remember(found, section)
+    if as_json:
+        emit({"artifact": str(found.path), **section})
+    else:
+        _print(found, section)
+    return 0 if section["passed"] else EXIT_GATE
+
+
+def _remember(artifact: Artifact, section: dict[str, Any]) -> None:
+    from bisenet_edge.runtime.machine import describe_machine
+
+    accuracy = {**section, "machine": describe_machine()}
+    manifest = replace(artifact.manifest, measured={**artifact.manifest.measured, "accuracy": accuracy})
+    write_manifest(artifact.path, manifest)
+
+
+def _print(artifact: Artifact, section: dict[str, Any]) -> None:
+    rows = [
+        [name, points(a), points(b), drop]
+        for name, a, b, drop in zip(
+            section["classes"], section["fp32"]["iou"], section["int8"]["iou"], section["class_drop_points"]
+        )
+    ]
+    rows.append(
+        ["mIoU", points(section["fp32"]["miou"]), points(section["int8"]["miou"]), section["drop_points"]]
+    )
+    click.echo(f"{artifact.path} on {section['data']} {section['split']}, {section['images']} pictures\n")
+    click.echo(table(["class", "FP32 IoU", "INT8 IoU", "drop"], rows))
+    click.echo(f"\npixels equal: {section['pixel_agreement']:.2%}   engine: {section['backend']}")
+    limits = [
+        f"{what} {section[key]:g}"
+        for what, key in (("mIoU drop at most", "max_drop"), ("class drop at most", "max_class_drop"))
+        if section[key] is not None
+    ]
+    if limits:
+        click.echo(f"gate ({', '.join(limits)}): {'passed' if section['passed'] else 'FAILED'}")
+    if section["passed"]:
+        next_command(f"bisenet-edge profile --res {artifact.manifest.size}")
+    else:
+        next_command("bisenet-edge export --int8 --observer max (or percentile, entropy), then check again")

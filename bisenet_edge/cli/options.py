@@ -1,0 +1,80 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bisenet_edge.artifact import Artifact, Manifest, has_artifact, newest_artifact
+from bisenet_edge.cli.render import note
+from bisenet_edge.errors import BisenetEdgeError
+from bisenet_edge.frame import Size
+
+ARTIFACTS = Path("artifacts")
+
+
+class SizeType(click.ParamType):
+    """WIDTHxHEIGHT."""
+
+    name = "WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
+        return value if isinstance(value, Size) else Size.parse(str(value))
+
+
+SIZE = SizeType()
+
+artifact_argument = click.argument(
+    "artifact", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[ARTIFACT]"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+backend_option = click.option(
+    "--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or null."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads; 0 = all that may be used."
+)
+
+
+def find_artifact(path: Path | None, *, int8: bool = True) -> Artifact:
+    """The artifact named, else the newest in ./artifacts.
+
+    Raises:
+        ArtifactError: none there, or damaged.
+    """
+    if path is not None:
+        return Artifact.open(path)
+    return newest_artifact(ARTIFACTS, lambda manifest: not int8 or manifest.precision == "int8")
+
+
+def find_or_export(path: Path | None, size: Size | None = None) -> Artifact:
+    """The artifact named, else the newest INT8 one in ./artifacts (of `size`), else a new one, and say so.
+
+    The export runs in a process of its own, so that torch's memory is not in the caller's figures.
+
+    Raises:
+        ArtifactError: the one named is damaged.
+        BisenetEdgeError: the export failed.
+    """
+    if path is not None:
+        return Artifact.open(path)
+
+    def wanted(manifest: Manifest) -> bool:
+        return manifest.precision == "int8" and size in (None, manifest.size)
+
+    if not has_artifact(ARTIFACTS, wanted):
+        chosen = size or Size(640, 360)
+        note(f"no INT8 artifact of {chosen} in ./{ARTIFACTS}: exporting the shipped checkpoint first")
+        command = [sys.executable, "-m", "bisenet_edge", "export", "--int8", "--res", str(chosen), "--json"]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            raise BisenetEdgeError(
+                "could not make an artifact",
+                got=f"exit code {done.returncode}",
+                fix=f"bisenet-edge export --int8 --res {chosen}",
+            )
+    return newest_artifact(ARTIFACTS, wanted)
