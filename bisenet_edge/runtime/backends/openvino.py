@@ -47,20 +47,18 @@ class OpenVinoSession(Session):
             raise BackendError("OpenVINO refuses a model", got=f"{path}: {error}") from error
         self._request = self._compiled.create_infer_request()
         self._frame = self._request.get_input_tensor().data
-        self._logits = self._request.get_output_tensor().data[0]
+        self._logits: np.ndarray = self._request.get_output_tensor().data[0]
         classes, height, width = self._logits.shape
         self._tail = CellArgmax(classes, (height, width), artifact.manifest.size.hw)
 
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
-        self._frame[0] = frame
-        self._request.infer()
-        self._tail(self._logits, mask)
+        self._tail(self.run_network(frame), mask)
 
-    def logits(self, frame: np.ndarray) -> np.ndarray:
-        """Logits of one frame (uint8 [H, W, 3]) as a copy: float32 [C, h, w]."""
+    def run_network(self, frame: np.ndarray) -> np.ndarray:
+        """Logits of one frame (uint8 [H, W, 3]): float32 [C, h, w], valid until the next call."""
         self._frame[0] = frame
         self._request.infer()
-        return np.array(self._logits)
+        return self._logits
 
     def describe(self) -> Dict[str, Any]:
         """Engine, version, and from the execution graph: convolutions that run in INT8, and which do not."""
