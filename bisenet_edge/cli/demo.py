@@ -32,7 +32,7 @@ class Step:
 
 
 def steps(data: str | None) -> list[Step]:
-    """The demo's commands; with `data` they calibrate and check on that data set instead of synthetic streets."""
+    """The demo's commands, on `data` or on synthetic streets."""
     calibrate = ("--data", data) if data else ()
     gate = ("--data", data or SYNTHETIC, "--max-drop", str(MAX_DROP))
     return [
@@ -47,9 +47,7 @@ def steps(data: str | None) -> list[Step]:
 
 @click.command("demo")
 @click.option("--data", metavar="URI", help="camvid:PATH or folder:PATH instead of synthetic streets.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder."
-)
+@click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True, help="Folder.")
 def command(data: str | None, out: Path) -> None:
     """Export, check, profile, run and deploy the shipped checkpoint; takes a few minutes."""
     if data:
@@ -104,12 +102,12 @@ def _summary(out: Path, spent: list[list[Any]]) -> None:
         [
             "frame -> mask INT8, p50 ms",
             by_precision["int8"]["p50_ms"],
-            f"{ratio['speedup']:.2f} times as fast",
+            f"{ratio['speedup']:.2f} times FP32",
         ],
         [
             "clip to overlay video, FPS",
             run["fps"],
-            f"{run['frames']} frames of 1280x720, drawn while segmented",
+            f"{run['frames']} frames, drawn while segmented",
         ],
     ]
     click.echo(table(["figure", "value", ""], rows))

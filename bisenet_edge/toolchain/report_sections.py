@@ -13,7 +13,7 @@ from bisenet_edge.runtime.report import WrittenReport, write_report
 from bisenet_edge.runtime.selftest import read_golden
 from bisenet_edge.toolchain.export import Exported
 from bisenet_edge.toolchain.onnx_graph import OPSET, TYPED_OPSET
-from bisenet_edge.toolchain.verify import INT8_COMPARISONS, LEAST_AGREEMENT
+from bisenet_edge.toolchain.verify import INT8_SPREAD, LEAST_AGREEMENT
 
 WHAT = {
     "fp32": f"FP32, opset {OPSET}: the reference",
@@ -42,7 +42,7 @@ def _export_section(exported: Exported) -> dict[str, Any]:
     folder, manifest = exported.artifact.path, exported.artifact.manifest
     figures = manifest.measured["verification"]
     verification = []
-    for key in (*LEAST_AGREEMENT, *INT8_COMPARISONS):
+    for key in (*LEAST_AGREEMENT, *INT8_SPREAD):
         if key not in figures:
             continue
         flavour, engine = key.split()

@@ -18,12 +18,13 @@ from bisenet_edge.toolchain.onnx_graph import FrameToMask
 
 # Least share of equal pixels, by what is compared, where floating point alone is at work.
 LEAST_AGREEMENT = {"fp32 onnxruntime": 0.999, "fp32 openvino": 0.999, "fp16-typed onnxruntime": 0.99}
-INT8_COMPARISONS = ("int8 onnxruntime", "int8 openvino", "int8-typed onnxruntime")
 # Of two right INT8 implementations each rounds a few values in a thousand to the other neighbour (sums
 # in another order), and 60 layers spread that: they differ about as much as quantization itself changes
 # the mask. One that differs by more than this many times that, and a half per cent, computes something
 # else. (OpenVINO's wrong Concat differed by 2.1 times, everything right by 0.3 to 1.1 times.)
-INT8_SPREAD, INT8_SLACK = 1.5, 0.005
+# The typed graph rounds everything between to float16 first, which moves many values to a neighbour.
+INT8_SPREAD = {"int8 onnxruntime": 1.5, "int8 openvino": 1.5, "int8-typed onnxruntime": 2.0}
+INT8_SLACK = 0.005
 
 
 def verify(
@@ -54,7 +55,7 @@ def verify(
     if "int8" in networks:
         changed = 1 - _mean_agreement(references["int8"], references["fp32"])
         figures["int8 torch against fp32"] = round(1 - changed, 6)
-        least.update(dict.fromkeys(INT8_COMPARISONS, 1 - INT8_SPREAD * changed - INT8_SLACK))
+        least.update({key: 1 - spread * changed - INT8_SLACK for key, spread in INT8_SPREAD.items()})
     for done, key in enumerate(least, 1):
         flavour, backend = key.split()
         reference = references["int8" if flavour.startswith("int8") else "fp32"]

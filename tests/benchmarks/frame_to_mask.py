@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +133,17 @@ def cut_to_float(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def measure(artifact: Artifact, frames: list[np.ndarray], samples: int) -> dict[str, Any]:
     plain = plain_route(artifact)
-    with (
-        open_session(artifact, "int8", backend="openvino", threads=THREADS) as int8,
-        open_session(artifact, "fp32", backend="openvino", threads=THREADS) as fp32,
-    ):
+    with ExitStack() as stack:
+        int8, fp32 = (
+            stack.enter_context(open_session(artifact, precision, backend="openvino", threads=THREADS))
+            for precision in ("int8", "fp32")
+        )
         same = float(np.mean([np.mean(plain(f) == fp32.infer(f)) for f in frames]))
         routes: dict[str, Callable[[np.ndarray], Any]] = {
             "plain": plain,
             "openvino fp32": fp32.infer,
             "openvino int8": int8.infer,
-            "int8 network alone": lambda frame: int8.run_network(frame),  # type: ignore[attr-defined]
+            "int8 network alone": int8.run_network,  # type: ignore[attr-defined]
         }
         times: dict[str, list[float]] = {name: [] for name in routes}
         for route in routes.values():
@@ -170,8 +172,7 @@ def measure_startup(artifact: Artifact) -> dict[str, float]:
     """Import time of the runtime, and peak memory of a process that segments 50 frames (torch-free)."""
     program = (
         "import time; start = time.perf_counter()\n"
-        "import bisenet_edge.runtime.pipeline, bisenet_edge.runtime.segmenter, bisenet_edge.runtime.backends\n"
-        "import bisenet_edge.runtime.sources, bisenet_edge.runtime.sinks\n"
+        "from bisenet_edge.runtime import backends, pipeline, segmenter, sinks, sources\n"
         "print(time.perf_counter() - start)\n"
         "import sys, resource, numpy; from pathlib import Path\n"
         "from bisenet_edge.artifact import Artifact; from bisenet_edge.runtime.backends import open_session\n"
