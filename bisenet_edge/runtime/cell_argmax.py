@@ -17,6 +17,9 @@ import cv2
 import numpy as np
 
 STRIDE = 8
+CELLS_AT_ONCE = 1000
+"""Above 1024 cells OpenBLAS takes several threads for a product this small, and waits for them 100 times
+as long as the product takes when the cores are busy."""
 
 
 def _corner_weights() -> np.ndarray:
@@ -48,23 +51,29 @@ class CellArgmax:
         self._best = np.empty((height, width), np.float32)
         self._better = np.empty((height, width), np.uint8)
         self._class_image = [np.full((height, width), c, np.uint8) for c in range(num_classes)]
+        self._class_cells = [
+            np.full((STRIDE * STRIDE, CELLS_AT_ONCE), c, np.uint8) for c in range(num_classes)
+        ]
         # One cell more than logits in each direction, in blocks of 8 x 8 pixels.
-        self._blocks = np.empty((height + 1, STRIDE, width + 1, STRIDE), np.uint8)
+        self._full = np.empty(((height + 1) * STRIDE, (width + 1) * STRIDE), np.uint8)
+        self._blocks = self._full.reshape(height + 1, STRIDE, width + 1, STRIDE)
 
     def __call__(self, logits: np.ndarray, out: np.ndarray) -> np.ndarray:
         """Write the mask of `logits` (float32 [C, h, w]) into `out` (uint8 [H, W]); returns `out`."""
         winners = self._argmax(logits)
         padded = cv2.copyMakeBorder(winners, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
         corners = (padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:])
-        self._blocks[:] = corners[0][:, None, :, None]
+        rows_of_full, columns_of_full = self._full.shape
+        top_left = np.ascontiguousarray(corners[0])
+        cv2.resize(top_left, (columns_of_full, rows_of_full), dst=self._full, interpolation=cv2.INTER_NEAREST)
         mixed = (corners[0] != corners[1]) | (corners[0] != corners[2]) | (corners[0] != corners[3])
         rows, columns = np.nonzero(mixed)
-        if len(rows):
-            self._blocks[rows, :, columns] = self._interpolate(logits, rows, columns)
+        for start in range(0, len(rows), CELLS_AT_ONCE):
+            some = slice(start, start + CELLS_AT_ONCE)
+            self._blocks[rows[some], :, columns[some]] = self._interpolate(logits, rows[some], columns[some])
         height, width = self.mask_hw
         half = STRIDE // 2
-        full = self._blocks.reshape((self.logits_hw[0] + 1) * STRIDE, (self.logits_hw[1] + 1) * STRIDE)
-        out[:] = full[half : half + height, half : half + width]
+        out[:] = self._full[half : half + height, half : half + width]
         return out
 
     def _argmax(self, logits: np.ndarray) -> np.ndarray:
@@ -83,16 +92,14 @@ class CellArgmax:
         height, width = self.logits_hw
         top, bottom = np.maximum(rows - 1, 0), np.minimum(rows, height - 1)
         left, right = np.maximum(columns - 1, 0), np.minimum(columns, width - 1)
-        flat = logits.reshape(self.num_classes, -1)
         corners = np.stack(
             [top * width + left, top * width + right, bottom * width + left, bottom * width + right]
         )
-        values = flat[:, corners]  # [C, 4, n]
-        best = cv2.gemm(self._weights, values[0], 1.0, None, 0.0)  # [64, n]
-        winners = np.zeros(best.shape, np.uint8)
+        values = np.take(logits.reshape(self.num_classes, -1), corners, axis=1)  # [C, 4, n]
+        planes = np.matmul(self._weights, values)  # [C, 64, n]
+        best, winners = planes[0], np.zeros(planes.shape[1:], np.uint8)
         for index in range(1, self.num_classes):
-            candidate = cv2.gemm(self._weights, values[index], 1.0, None, 0.0)
-            better = cv2.compare(candidate, best, cv2.CMP_GT)
-            cv2.max(candidate, best, dst=best)
-            winners[better.view(bool)] = index
+            better = cv2.compare(planes[index], best, cv2.CMP_GT)
+            cv2.max(planes[index], best, dst=best)
+            cv2.copyTo(self._class_cells[index][:, : len(rows)], better, dst=winners)
         return winners.T.reshape(-1, STRIDE, STRIDE)

@@ -89,14 +89,15 @@ def plain_route(artifact: Artifact) -> Callable[[np.ndarray], np.ndarray]:
     model = cut_to_float(onnx.load(str(artifact.model_path("fp32"))))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
+    options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
 
     def segment(frame: np.ndarray) -> np.ndarray:
-        x = (frame.astype(np.float32) - 128.0).transpose(2, 0, 1)[None]
-        logits = session.run(["full"], {"image": np.ascontiguousarray(x)})[0]
-        return logits[0].argmax(0).astype(np.uint8)
+        image = (frame - 128.0).transpose(2, 0, 1)[None].astype(np.float32)
+        logits = session.run(["full"], {"image": image})[0]
+        return np.argmax(logits, axis=1)[0].astype(np.uint8)
 
     return segment
 
@@ -174,12 +175,12 @@ def measure_startup(artifact: Artifact) -> dict[str, float]:
         "import time; start = time.perf_counter()\n"
         "from bisenet_edge.runtime import backends, pipeline, segmenter, sinks, sources\n"
         "print(time.perf_counter() - start)\n"
-        "import sys, resource, numpy; from pathlib import Path\n"
+        "import sys, numpy; from pathlib import Path; from bisenet_edge.runtime.profiler import peak_rss_mb\n"
         "from bisenet_edge.artifact import Artifact; from bisenet_edge.runtime.backends import open_session\n"
         "session = open_session(Artifact.open(Path(sys.argv[1])), 'int8', backend='openvino')\n"
         f"frame = numpy.zeros(({SIZE.height}, {SIZE.width}, 3), numpy.uint8)\n"
         "for _ in range(50): session.infer(frame)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+        "print(peak_rss_mb())\n"
     )
     runs = []
     for _ in range(5):

@@ -18,6 +18,10 @@ from bisenet_edge.runtime.backends.base import Session
 # ONNX Runtime 1.30 and later carry a telemetry uploader that reads this before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+# Rounds biases that the graph leaves in floating point to INT32 multiples of input scale x weight scale.
+# In FP16 that product underflows: 66 % of the mask's pixels were right instead of 98 %.
+CHANGES_VALUES = ["WeightBiasQuantization"]
+
 
 class OnnxRuntimeSession(Session):
     """Any flavour of an artifact on ONNX Runtime's CPU provider, mask computed inside the graph."""
@@ -33,12 +37,14 @@ class OnnxRuntimeSession(Session):
         options.log_severity_level = 3
         if threads:
             options.intra_op_num_threads = threads
+        disabled = []
         if precision.startswith("int8"):
+            disabled = CHANGES_VALUES
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         path = artifact.model_path(precision)
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
             )
         except _refusals() as error:
             raise BackendError("ONNX Runtime refuses a model", got=f"{path}: {error}") from error

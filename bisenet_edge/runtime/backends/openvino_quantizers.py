@@ -80,8 +80,7 @@ def _rewrite(quantizer: Any) -> None:
     from openvino import opset13
 
     scale = float(_constant(quantizer, 2).ravel()[0]) / QMAX_INT8
-    source = quantizer.input_value(0)
-    clamped = _clamp(source, QMAX_INT8 * scale)
+    clamped = _clamp(quantizer.input_value(0), QMAX_INT8 * scale)
     shape = list(quantizer.input_value(1).get_shape())
     ends = (0.0, QMAX_UINT8 * scale, 0.0, float(QMAX_UINT8))
     limits = [opset13.constant(np.full(shape, end, np.float32)) for end in ends]
@@ -99,6 +98,10 @@ def _clamp(source: Any, limit: float) -> Any:
     from openvino import opset13
 
     node = source.get_node()
+    if node.get_type_name() == "Concat":
+        # Before the Concat, where it becomes part of the convolutions: after it, the Concat runs in FP32.
+        axis = node.get_attributes()["axis"]
+        return opset13.concat([_clamp(branch, limit) for branch in node.input_values()], axis)
     # A ReLU that feeds nothing else becomes the clamp itself: still one operation behind the convolution.
     if node.get_type_name() == "Relu" and len(source.get_target_inputs()) == 1:
         return opset13.clamp(node.input_value(0), 0.0, limit)
