@@ -243,6 +243,6 @@ def parse_int(text: str, name: str, uri: str) -> int:
     Raises:
         UsageError: not a whole number from 0 up.
     """
-    if not text.isdigit():
+    if not text.isdecimal():  # isdigit is true of "²", which int() refuses
         raise UsageError(f"cannot read '{name}' in '{uri}'", got=repr(text), expected="a whole number")
     return int(text)

@@ -15,7 +15,8 @@ import onnx
 from torch import fx
 
 from bisenet_edge import __version__
-from bisenet_edge.artifact import MODEL_FILES, Artifact, Manifest, hash_files, write_manifest
+from bisenet_edge.artifact import MANIFEST, MODEL_FILES, Artifact, Manifest, hash_files, write_manifest
+from bisenet_edge.errors import SinkError
 from bisenet_edge.frame import Size
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.resources import replace_when_written
@@ -104,8 +105,9 @@ def export(
         CheckpointError: the weights do not fit the network.
         CalibrationError, DatasetError: calibration images that cannot be used.
         ExportError: a graph that is not valid or whose masks differ from the network's.
-        SinkError: the folder cannot be written.
+        SinkError: the folder cannot be written, or holds something else than an artifact.
     """
+    _refuse_foreign(folder)
     with replace_when_written(folder) as temporary:
         frames = _verification_frames(options)
         folded = fold(checkpoint.build())
@@ -125,6 +127,23 @@ def export(
         write_manifest(temporary, manifest)
     artifact = Artifact(folder, manifest)
     return Exported(artifact, quantized.ranges if quantized else {}, quantized.collapsed if quantized else 0)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    # The folder is replaced as a whole: `--out ~/pictures` must not delete the pictures.
+    here = Path.cwd()
+    if folder.resolve() in (here, *here.parents):
+        raise SinkError(
+            "the current folder cannot be replaced", got=str(folder), fix="for example --out artifacts/mine"
+        )
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty and not (folder / MANIFEST).is_file():
+        raise SinkError(
+            "something else stands where the artifact should be, and would be replaced",
+            got=str(folder),
+            expected="a new or empty folder, or an artifact",
+            fix="give --out another folder",
+        )
 
 
 def quantize(folded: fx.GraphModule, options: ExportOptions, progress: Progress = quiet) -> Quantized:

@@ -8,8 +8,7 @@ with the optimizer's momentum; the best epoch by val mIoU in `best.safetensors`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bisenet_edge.dataset import Dataset, Sample
-from bisenet_edge.errors import BisenetEdgeError, CheckpointError, DatasetError, MissingDependencyError
+from bisenet_edge.errors import (
+    BisenetEdgeError,
+    CheckpointError,
+    DatasetError,
+    MissingDependencyError,
+    SinkError,
+    UsageError,
+)
 from bisenet_edge.labels import IGNORE_INDEX, LabelSet
 from bisenet_edge.metrics import Confusion
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.toolchain import checkpoint as checkpoints
-from bisenet_edge.toolchain.augment import augment
+from bisenet_edge.toolchain.augment import batches
 from bisenet_edge.toolchain.checkpoint import Checkpoint
 from bisenet_edge.toolchain.models import zoo
 from bisenet_edge.toolchain.models.bisenet import BiSeNet
 from bisenet_edge.toolchain.recipe import Recipe
+from bisenet_edge.toolchain.tensors import logits_to_mask, pad_to_stride, to_input
 
 MOMENTUM_PREFIX = "momentum/"
 
@@ -76,13 +83,17 @@ def train(
         path of `best.safetensors`.
 
     Raises:
+        UsageError: no such network or device.
         DatasetError: data that cannot be read, or data sets with different classes.
         CheckpointError: `last.safetensors` belongs to another recipe.
         MissingDependencyError: tensorboard is not installed.
+        SinkError: `folder` cannot be written.
     """
-    writer = _scalar_writer(folder)
+    zoo.entry(recipe.model)  # a misspelt name is found before minutes of reading
+    chosen = _device(device)
     data = load_data(recipe, progress)
-    run = _Run(recipe, data.labels, _device(device), folder)
+    run = _Run(recipe, data.labels, chosen, folder)
+    writer = _scalar_writer(folder)
     steps = math.ceil(len(data.train) / recipe.batch)
     with writer:
         for epoch in range(run.epoch, recipe.epochs):
@@ -133,27 +144,6 @@ def evaluate(model: BiSeNet, samples: list[Sample], progress: Progress = quiet) 
             total = total + Confusion.of(sample.label, mask, len(total.counts))
             progress("evaluating", done, len(samples))
     return total
-
-
-def pad_to_stride(image: np.ndarray, stride: int = 8) -> np.ndarray:
-    """Pad right and bottom with the mean to multiples of `stride`; [..., H, W, 3] -> [..., H', W', 3]."""
-    pad_h, pad_w = -image.shape[-3] % stride, -image.shape[-2] % stride
-    widths = [(0, 0)] * (image.ndim - 3) + [(0, pad_h), (0, pad_w), (0, 0)]
-    return np.pad(image, widths, constant_values=128) if pad_h or pad_w else image
-
-
-def to_input(images: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 [N, H, W, 3] BGR -> float [N, 3, H, W] in channels_last memory, values unchanged."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
-
-
-def logits_to_mask(logits: Tensor, hw: tuple[int, ...]) -> Tensor:
-    """Logits [N, C, h, w] -> uint8 masks [N, H, W]: the tail that every exported graph ends in."""
-    height, width = hw
-    full = F.interpolate(
-        logits.float(), size=(logits.shape[2] * 8, logits.shape[3] * 8), mode="bilinear", align_corners=False
-    )
-    return full[:, :, :height, :width].argmax(1).to(torch.uint8)
 
 
 class _Run:
@@ -274,32 +264,6 @@ def training_loss(outputs: tuple[Tensor, Tensor, Tensor], label: Tensor, recipe:
     return losses[0] + recipe.aux_weight * (losses[1] + losses[2])
 
 
-def batches(samples: list[Sample], recipe: Recipe, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Augmented batches of one epoch: images uint8 [N, H, W, 3], labels uint8 [N, H, W].
-
-    The last batch is filled up from the start of the order, so that all are of one size. The next
-    batch is made in a second thread while the network works on this one.
-    """
-    order = np.random.default_rng([recipe.seed, epoch]).permutation(len(samples))
-    starts = range(0, len(order), recipe.batch)
-
-    def make(start: int) -> tuple[np.ndarray, np.ndarray]:
-        positions = range(start, start + recipe.batch)
-        made = [
-            augment(samples[order[p % len(order)]], recipe, np.random.default_rng([recipe.seed, epoch, p]))
-            for p in positions
-        ]
-        return np.stack([m.image for m in made]), np.stack([m.label for m in made])
-
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(make, starts[0])
-        for following in [*starts[1:], None]:
-            ready = pending.result()
-            if following is not None:
-                pending = pool.submit(make, following)
-            yield ready
-
-
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -307,7 +271,10 @@ def _device(name: str) -> torch.device:
         raise MissingDependencyError(
             "no CUDA device", got=name, expected="cpu, or a machine with an NVIDIA GPU", fix="--device cpu"
         )
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UsageError("no such device", got=repr(name), expected="auto, cpu, cuda or cuda:N") from error
 
 
 def _scalar_writer(folder: Path) -> Any:
@@ -319,7 +286,10 @@ def _scalar_writer(folder: Path) -> Any:
             got=str(error),
             fix="pip install 'bisenet-edge[train]'",
         ) from error
-    return SummaryWriter(str(folder))
+    try:
+        return SummaryWriter(str(folder))
+    except OSError as error:
+        raise SinkError("cannot write the run's folder", got=f"{folder}: {error.strerror}") from error
 
 
 def _write_scalars(writer: Any, epoch: int, loss: float, miou: float, learning_rate: float) -> None:

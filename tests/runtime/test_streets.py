@@ -209,7 +209,8 @@ def test_cars_and_people_stand_on_the_ground():
 
 def test_dataset_is_what_it_says():
     data = SyntheticDataset("train", 3, SMALL, seed=4)
-    assert (data.uri, data.split, data.labels, len(data)) == ("synthetic:", "train", CAMVID, 3)
+    assert data.uri == f"synthetic:?count=3&seed=4&size={SMALL}"
+    assert (data.split, data.labels, len(data)) == ("train", CAMVID, 3)
     samples = list(data)
     assert [s.name for s in samples] == [f"synthetic-train-4-{i:06d}" for i in range(3)]
     assert np.array_equal(data[1].image, samples[1].image)

@@ -44,7 +44,7 @@ class SyntheticDataset:
             )
         if seed < 0:
             raise DatasetError("a seed cannot be negative", got=str(seed), expected="0 or above", fix="use 0")
-        self.uri = "synthetic:"
+        self.uri = f"synthetic:?count={count}&seed={seed}&size={size}"
         self.split = split
         self.labels: LabelSet = CAMVID
         self._count = int(count)

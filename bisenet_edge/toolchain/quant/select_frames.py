@@ -15,7 +15,7 @@ from bisenet_edge.frame import Size
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.datasets import open_dataset, sample_sha256
 from bisenet_edge.runtime.fit import Fit
-from bisenet_edge.toolchain.train import pad_to_stride
+from bisenet_edge.toolchain.tensors import pad_to_stride
 
 
 @dataclass(frozen=True)
