@@ -71,7 +71,12 @@ def _parser() -> argparse.ArgumentParser:
         parents=[common, engine],
         help="compare the masks of the golden frames (exit 3: too few agree)",
     )
-    test.add_argument("--min-agreement", type=float, metavar="SHARE", help="of the pixels (default: 0.99)")
+    test.add_argument(
+        "--min-agreement",
+        type=float,
+        metavar="SHARE",
+        help="of the pixels (default: what the artifact allows)",
+    )
     test.set_defaults(call=_selftest)
 
     run = commands.add_parser("run", parents=[common, engine], help="segment a source into sinks")
@@ -94,14 +99,13 @@ def _artifact_path(arguments: argparse.Namespace) -> Path:
 def _selftest(arguments: argparse.Namespace) -> int:
     from bisenet_edge.artifact import Artifact
     from bisenet_edge.runtime.backends import open_session
-    from bisenet_edge.runtime.selftest import MIN_AGREEMENT, selftest
+    from bisenet_edge.runtime.selftest import selftest
 
     artifact = Artifact.open(_artifact_path(arguments))
-    least = MIN_AGREEMENT if arguments.min_agreement is None else arguments.min_agreement
     with open_session(
         artifact, arguments.precision, backend=arguments.backend, threads=arguments.threads
     ) as session:
-        result = selftest(artifact, session, least)
+        result = selftest(artifact, session, arguments.min_agreement)
     if arguments.json:
         print(json.dumps(result.to_json(), indent=2))
     else:

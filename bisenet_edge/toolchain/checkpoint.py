@@ -107,6 +107,7 @@ def read(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: missing, corrupt, or not written by bisenet-edge.
+        UsageError: of a network that this version does not have.
     """
     if not path.is_file():
         raise CheckpointError("no checkpoint here", got=str(path), expected="a .safetensors file")
@@ -127,13 +128,19 @@ def read(path: Path) -> Checkpoint:
             got=f"{path}: format {header.get('format', 'absent')!r}",
             expected=FORMAT,
         )
-    zoo.entry(header["model"])
-    return Checkpoint(
-        model=header["model"],
-        labels=LabelSet.from_json(json.loads(header["labels"])),
-        tensors=tensors,
-        recipe=json.loads(header["recipe"]),
-        metrics=json.loads(header["metrics"]),
-        progress=json.loads(header["progress"]),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-    )
+    try:
+        checkpoint = Checkpoint(
+            model=header["model"],
+            labels=LabelSet.from_json(json.loads(header["labels"])),
+            tensors=tensors,
+            recipe=json.loads(header["recipe"]),
+            metrics=json.loads(header["metrics"]),
+            progress=json.loads(header["progress"]),
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            "the header of a checkpoint lacks something", got=f"{path}: {error!r}"
+        ) from error
+    zoo.entry(checkpoint.model)
+    return checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, fx
 
 from bisenet_edge.errors import CalibrationError
 from bisenet_edge.progress import Progress, quiet
-from bisenet_edge.toolchain.quant.observers import Histogram, amax_of
+from bisenet_edge.toolchain.quant.observers import BINS, Histogram, amax_of
 from bisenet_edge.toolchain.quant.placement import quant_convs, quantizers
 
 
@@ -86,6 +87,8 @@ def ranges(quantized: fx.GraphModule, histograms: dict[str, Histogram]) -> dict[
         if histogram is None or histogram.largest == 0:
             table[name] = {"amax": amax, "largest": amax, "saturated": 0.0}
             continue
-        beyond = histogram.counts[histogram.centres() > amax].sum() / max(1, histogram.counts.sum())
+        # Bins that lie beyond the range as a whole: by their centres, "max" would saturate too.
+        beyond = histogram.counts[math.ceil(amax / histogram.limit * BINS) :].sum()
+        beyond = beyond / max(1, histogram.counts.sum())
         table[name] = {"amax": amax, "largest": histogram.largest, "saturated": float(beyond)}
     return table
