@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator
 
@@ -38,6 +38,7 @@ def replace_when_written(path: Path) -> Iterator[Path]:
         SinkError: the folder cannot be made or written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    made_parent = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Find out now that the folder cannot be written, not after minutes of work.
@@ -57,3 +58,6 @@ def replace_when_written(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         elif temporary.exists():
             temporary.unlink()
+        if made_parent and not path.exists():
+            with suppress(OSError):  # somebody else has put something there meanwhile
+                path.parent.rmdir()

@@ -58,7 +58,7 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bisenet-edge")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--debug", is_flag=True, help="Show tracebacks (anywhere in the line).")
 def app(debug: bool) -> None:
     """BiSeNet from labelled images to camera-to-mask in INT8 on a Jetson, the accuracy drop measured.
 
@@ -77,7 +77,9 @@ def run(arguments: Sequence[str]) -> int:
     # calibration take 126 s instead of 8 s; it must be said before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        result = app.main(list(arguments), prog_name="bisenet-edge", standalone_mode=False)
+        # Wherever it stands: people add it to the end of the line that failed.
+        words = [word for word in arguments if word != "--debug"]
+        result = app.main(words, prog_name="bisenet-edge", standalone_mode=False)
     except BisenetEdgeError as error:
         return _tell(error, debug)
     except click.ClickException as error:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 QMIN, QMAX = -128, 127
-# A channel of zeros still needs a scale above 0; this one is far below any weight that matters.
-SMALLEST_AMAX = 1e-6
+# A channel of zeros still needs a scale above 0, in float16 too (whose smallest number is 6e-8): TensorRT
+# refuses others. This one is far below any weight that matters.
+SMALLEST_AMAX = 1e-5
 
 
 class Quantizer(nn.Module):

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+
+from bisenet_edge.errors import SinkError
+from bisenet_edge.resources import data_folder, replace_when_written, shipped_checkpoint
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    target = tmp_path / "new" / "deep" / "file.txt"
+    with replace_when_written(target) as temporary:
+        temporary.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert names(target.parent) == ["file.txt"]
+
+
+def test_a_file_and_a_folder_are_replaced(tmp_path):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").touch()
+    with replace_when_written(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+    with replace_when_written(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+        assert names(tmp_path / "folder") == ["old"]
+    assert (tmp_path / "file").read_text() == "new"
+    assert names(tmp_path / "folder") == ["new"]
+    assert names(tmp_path) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "nothing"])
+def test_an_error_leaves_the_old_and_nothing_else(tmp_path, kind):
+    target = tmp_path / "kept"
+    target.write_text("old")
+
+    def fail():
+        with replace_when_written(target) as temporary:
+            if kind == "file":
+                temporary.write_text("half")
+            elif kind == "folder":
+                temporary.mkdir()
+                (temporary / "half").touch()
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
+    assert names(tmp_path) == ["kept"]
+    assert target.read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_before_the_work(tmp_path):
+    # A file where a folder should be: cannot be written by root either, as tests in containers are.
+    (tmp_path / "file").touch()
+    target = tmp_path / "file" / "out"
+    with pytest.raises(SinkError, match="cannot write here") as caught, replace_when_written(target):
+        pytest.fail("the work was begun")
+    assert str(target) in caught.value.got
+
+
+def test_shipped_files_are_found():
+    assert shipped_checkpoint().is_file()
+    assert list(data_folder("calibration").glob("*.toml"))
+    assert list((data_folder("deploy") / "boards").glob("*.toml"))
+    assert list(data_folder("docker").glob("Dockerfile.*"))
