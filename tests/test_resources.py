@@ -54,6 +54,12 @@ def test_an_error_leaves_the_old_and_nothing_else(tmp_path, kind):
     assert target.read_text() == "old"
 
 
+def test_an_error_leaves_no_folder_that_was_made_for_it(tmp_path):
+    with pytest.raises(RuntimeError, match="early"), replace_when_written(tmp_path / "new" / "file"):
+        raise RuntimeError("early")
+    assert names(tmp_path) == []
+
+
 def test_a_folder_that_cannot_be_written_is_found_out_before_the_work(tmp_path):
     # A file where a folder should be: cannot be written by root either, as tests in containers are.
     (tmp_path / "file").touch()

@@ -95,7 +95,7 @@ def plain_route(artifact: Artifact) -> Callable[[np.ndarray], np.ndarray]:
     )
 
     def segment(frame: np.ndarray) -> np.ndarray:
-        image = (frame - 128.0).transpose(2, 0, 1)[None].astype(np.float32)
+        image = ((frame - 128.0) / 64.0).transpose(2, 0, 1)[None].astype(np.float32)
         logits = session.run(["full"], {"image": image})[0]
         return np.argmax(logits, axis=1)[0].astype(np.uint8)
 
@@ -105,13 +105,14 @@ def plain_route(artifact: Artifact) -> Callable[[np.ndarray], np.ndarray]:
 def cut_to_float(model: onnx.ModelProto) -> onnx.ModelProto:
     """The FP32 graph between normalised float NCHW input and full-size logits."""
     producers = {output: node for node in model.graph.node for output in node.output}
-    centred = next(node for node in model.graph.node if node.op_type == "Sub").output[0]
+    centred = next(node for node in model.graph.node if node.op_type == "Sub")
+    normalised = next(node for node in model.graph.node if centred.output[0] in node.input).output[0]
     full = next(node for node in model.graph.node if node.op_type == "ArgMax").input[0]
     wanted, nodes, stack = set(), [], [full]
     while stack:
         name = stack.pop()
         node = producers.get(name)
-        if node is None or name == centred or id(node) in wanted:
+        if node is None or name == normalised or id(node) in wanted:
             continue
         wanted.add(id(node))
         stack.extend(node.input)
@@ -119,7 +120,7 @@ def cut_to_float(model: onnx.ModelProto) -> onnx.ModelProto:
         if id(node) in wanted:
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
-            copy.input[:] = ["image" if name == centred else name for name in copy.input]
+            copy.input[:] = ["image" if name == normalised else name for name in copy.input]
             copy.output[:] = ["full" if name == full else name for name in copy.output]
             nodes.append(copy)
     graph = helper.make_graph(

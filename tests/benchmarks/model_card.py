@@ -27,12 +27,14 @@ CARD = """# {name}
 
 - **For**: trying bisenet-edge, its demo and its tests; a start for training on your own streets. Not for
   driving anything: it has seen 367 pictures of one city and drawings of streets.
-- **Data**: {data}. CamVid (Brostow, Fauqueur, Cipolla 2009, in the 480x360, 11-class form of the SegNet
-  tutorial) is free for non-commercial research use, which limits the use of these weights alike; its
-  pictures are not in this repository. The synthetic streets are this project's own.
+- **Data**: {data}. 
+  CamVid (Brostow, Fauqueur, Cipolla 2009, in the 480x360, 11-class form of the SegNet tutorial) is free
+  for non-commercial research use, which limits the use of these weights alike; its pictures are not in this
+  repository. The synthetic streets are this project's own.
 - **Trained by**: `bisenet-edge train --recipe bisenet_edge/weights/{stem}.toml --out runs/shipped`,
   from random weights, epoch {epoch} of {epochs} chosen by val mIoU on CamVid.
-- **Measured by**: `{command}`, float16 weights, FP32 arithmetic, pictures at their own size.
+- **Measured by**: `{command}`,
+  float16 weights, FP32 arithmetic, pictures at their own size.
 - **INT8**: `bisenet-edge export --int8`, then `bisenet-edge check`, measure what quantization costs.
 
 IoU in points, val splits:

@@ -10,8 +10,8 @@
 | bilinear resize       | on its input; none of its own                                          |
 | classifier            | on input and weights; the logits stay float                            |
 
-One quantizer per tensor, shared by all its consumers. The network's input is quantized with scale 1:
-uint8 minus 128 is an INT8 tensor already, so nothing is lost there.
+One quantizer per tensor, shared by all its consumers. The network's input, (frame - 128) / 64, is quantized
+with scale 1/64: its codes are uint8 minus 128, so nothing is lost there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterator
 from torch import fx
 from torch.nn import functional as F
 
+from bisenet_edge.toolchain.models.bisenet import STD
 from bisenet_edge.toolchain.quant.fake_quant import QMAX, QuantConv2d, Quantizer
 from bisenet_edge.toolchain.quant.fold import conv_of
 
@@ -46,9 +47,9 @@ def insert_quantizers(folded: fx.GraphModule, keep_float: Collection[str] = ()) 
         if convolution is not None and str(node.target) not in keep_float:
             quantized.set_submodule(str(node.target), QuantConv2d(convolution))
     for node in targets:
-        # The first tensor is frame - 128: -128..127 with scale 1, known and exact.
-        is_input = node.target is operator.sub
-        quantizer = Quantizer(float(QMAX), fixed=True) if is_input else Quantizer()
+        # The first tensor is (frame - 128) / 64: its code is frame - 128, known and exact.
+        is_input = node.target is operator.mul and not _two_tensors(node)
+        quantizer = Quantizer(QMAX / STD, fixed=True) if is_input else Quantizer()
         _insert_after(quantized, node, quantizer)
     quantized.recompile()
     return quantized.eval()

@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from bisenet_edge.dataset import Sample
+from bisenet_edge.errors import BisenetEdgeError, CheckpointError, DatasetError, SinkError, UsageError
+from bisenet_edge.metrics import Confusion
+from bisenet_edge.runtime.datasets import open_dataset
+from bisenet_edge.toolchain import checkpoint as checkpoints
+from bisenet_edge.toolchain import train as training
+from bisenet_edge.toolchain.recipe import Recipe
+from bisenet_edge.toolchain.tensors import logits_to_mask, pad_to_stride
+from bisenet_edge.toolchain.train import evaluate, train, training_loss
+
+SIDE = 64
+CLASSES = ("dark", "bright", "never")
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL: nothing in the product knows it."""
+
+
+def write_data_set(root, name="toy", classes=CLASSES):
+    """Bright discs on dark ground; the label says which is which."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 2)):
+        for kind in ("images", "labels"):
+            (root / split / kind).mkdir(parents=True)
+        for index in range(count):
+            label = np.zeros((SIDE, SIDE), np.uint8)
+            x, y = (int(v) for v in rng.integers(16, 48, 2))
+            cv2.circle(label, (x, y), 16, 1, -1)
+            noise = rng.integers(0, 40, (SIDE, SIDE, 3))
+            image = (np.where(label[..., None] == 1, 180, 30) + noise).astype(np.uint8)
+            cv2.imwrite(str(root / split / "images" / f"{index}.png"), image)
+            cv2.imwrite(str(root / split / "labels" / f"{index}.png"), label)
+    lines = [f'[[class]]\nname = "{c}"\ncolor = [0, 0, 0]\n' for c in classes]
+    (root / "labels.toml").write_text(f'name = "{name}"\n' + "".join(lines))
+
+
+@dataclass(frozen=True)
+class Straight:
+    """A run that nothing interrupted."""
+
+    recipe: Recipe
+    folder: object
+    results: list
+    rates: list
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    root = tmp_path_factory.mktemp("toy")
+    write_data_set(root)
+    recipe = Recipe(
+        "bisenet-xception39",
+        (f"folder:{root}",),
+        epochs=3,
+        batch=4,
+        crop=f"{SIDE}x{SIDE}",
+        jitter=0.1,
+        eval_every=2,
+        warmup_steps=2,
+    )
+    folder = tmp_path_factory.mktemp("run")
+    results, rates = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        step = torch.optim.SGD.step
+
+        def recorded(self, *args, **kwargs):
+            rates.append(self.param_groups[0]["lr"])
+            return step(self, *args, **kwargs)
+
+        patch.setattr(torch.optim.SGD, "step", recorded)
+        best = train(recipe, folder, device="cpu", on_epoch=results.append)
+    assert best == folder / "best.safetensors"
+    return Straight(recipe, folder, results, rates)
+
+
+def same_weights(first, second):
+    a, b = checkpoints.read(first), checkpoints.read(second)
+    assert (a.recipe, a.metrics, a.progress) == (b.recipe, b.metrics, b.progress)
+    assert set(a.tensors) == set(b.tensors)
+    return all(torch.equal(a.tensors[key], b.tensors[key]) for key in a.tensors)
+
+
+def kill_in_the_middle_of(epoch):
+    def progress(step, done, total):
+        if step.startswith(f"epoch {epoch}/"):
+            raise KilledError
+
+    return progress
+
+
+def kill_before_the_last_is_written(monkeypatch, epoch):
+    keep_last = training._Run.keep_last
+
+    def killed(self, done):
+        if done == epoch:
+            raise KilledError
+        keep_last(self, done)
+
+    monkeypatch.setattr(training._Run, "keep_last", killed)
+
+
+@pytest.mark.parametrize("when", ["first epoch", "middle of an epoch", "best written, last not"])
+def test_a_run_killed_and_started_again_is_the_run_that_was_not(straight, tmp_path, monkeypatch, when):
+    progress = training.quiet
+    if when == "first epoch":
+        progress = kill_in_the_middle_of(1)
+    elif when == "middle of an epoch":
+        progress = kill_in_the_middle_of(3)
+    with monkeypatch.context() as patch:
+        if when == "best written, last not":
+            kill_before_the_last_is_written(patch, 2)
+        with pytest.raises(KilledError):
+            train(straight.recipe, tmp_path, device="cpu", progress=progress)
+    torch.rand(7)  # whatever else used the global generator in between
+    results = []
+    train(straight.recipe, tmp_path, device="cpu", on_epoch=results.append)
+    first = {"first epoch": 1, "middle of an epoch": 3, "best written, last not": 2}[when]
+    assert [r.epoch for r in results] == list(range(first, 4))
+    assert [r.loss for r in results] == [r.loss for r in straight.results[first - 1 :]]
+    for name in ("last.safetensors", "best.safetensors"):
+        assert same_weights(straight.folder / name, tmp_path / name), name
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_finished_run_started_again_does_nothing(straight):
+    before = (straight.folder / "last.safetensors").read_bytes()
+    results = []
+    best = train(straight.recipe, straight.folder, device="cpu", on_epoch=results.append)
+    assert results == []
+    assert best.is_file()
+    assert (straight.folder / "last.safetensors").read_bytes() == before
+
+
+def test_the_loss_falls_and_epochs_are_told(straight):
+    losses = [r.loss for r in straight.results]
+    assert losses[-1] < 0.8 * losses[0]
+    assert [r.epoch for r in straight.results] == [1, 2, 3]
+    evaluated = [not np.isnan(r.miou) for r in straight.results]
+    assert evaluated == [False, True, True]
+    assert straight.results[-1].best_miou == max(r.miou for r in straight.results[1:])
+
+
+def test_the_poly_schedule_with_warm_up(straight):
+    poly = [2.5e-2 * (1 - step / 6) ** 0.9 for step in range(6)]
+    assert straight.rates == pytest.approx([poly[0] / 2, *poly[1:]])
+
+
+def test_the_best_checkpoint_says_where_it_comes_from(straight):
+    best = checkpoints.read(straight.folder / "best.safetensors")
+    assert best.recipe == straight.recipe.to_json()
+    assert best.labels.names == CLASSES
+    assert best.metrics["val"] == straight.recipe.data[0]
+    assert best.metrics["miou"] == pytest.approx(straight.results[-1].best_miou, abs=5e-5)
+    assert set(best.metrics["iou"]) == set(CLASSES)
+    assert best.progress["epoch"] in (2, 3)
+    assert not [key for key in best.tensors if "/" in key]  # no optimizer state in what is shipped
+    json.dumps(best.metrics, allow_nan=False)
+
+
+def test_its_metrics_are_those_of_its_weights(straight):
+    best = checkpoints.read(straight.folder / "best.safetensors")
+    measured = evaluate(best.build(), list(open_dataset(straight.recipe.data[0], "val")))
+    assert measured.miou() == pytest.approx(best.metrics["miou"], abs=5e-5)
+
+
+def test_scalars_are_written_for_tensorboard(straight):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(straight.folder)).Reload()
+    assert {"train/loss", "train/learning_rate", "val/miou"} <= set(events.Tags()["scalars"])
+    assert [e.step for e in events.Scalars("train/loss")] == [1, 2, 3]
+    assert [e.step for e in events.Scalars("val/miou")] == [2, 3]
+
+
+def test_another_recipe_in_the_same_folder_is_refused(straight):
+    before = (straight.folder / "last.safetensors").read_bytes()
+    other = replace(straight.recipe, seed=1, learning_rate=0.01)
+    with pytest.raises(CheckpointError, match="another recipe") as caught:
+        train(other, straight.folder, device="cpu")
+    assert "learning_rate, seed" in caught.value.got
+    assert (straight.folder / "last.safetensors").read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(straight, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "training_loss", lambda *args: torch.tensor(float("nan")))
+    with pytest.raises(BisenetEdgeError, match="diverged") as caught:
+        train(straight.recipe, tmp_path, device="cpu")
+    assert caught.value.got == "loss nan at epoch 1, step 1"
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_data_sets_with_other_classes_are_not_mixed(straight, tmp_path):
+    write_data_set(tmp_path / "other", classes=("dark", "bright"))
+    mixed = replace(straight.recipe, data=(*straight.recipe.data, f"folder:{tmp_path / 'other'}"))
+    with pytest.raises(DatasetError, match="different classes"):
+        train(mixed, tmp_path / "run", device="cpu")
+
+
+def test_a_folder_that_cannot_be_written(straight, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SinkError):
+        train(straight.recipe, tmp_path / "file", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "device"), [({"model": "bisenet"}, "cpu"), ({}, "gpu"), ({"data": ("toy:x",)}, "cpu")]
+)
+def test_a_name_that_is_not_known(straight, tmp_path, change, device):
+    with pytest.raises(UsageError):
+        train(replace(straight.recipe, **change), tmp_path / "run", device=device)
+
+
+def random_outputs(stride=8):
+    torch.manual_seed(0)
+    return tuple(torch.randn(2, 3, SIDE // stride, SIDE // stride, requires_grad=True) for _ in range(3))
+
+
+def test_the_auxiliary_heads_count_with_their_weight(straight):
+    outputs = random_outputs()
+    label = torch.randint(0, 3, (2, SIDE, SIDE), dtype=torch.uint8)
+
+    def loss(which, weight):
+        return training_loss(
+            tuple(outputs[i] for i in which), label, replace(straight.recipe, aux_weight=weight)
+        )
+
+    alone = [loss((i, i, i), 0.0) for i in range(3)]
+    assert loss((0, 1, 2), 0.0) == alone[0]
+    torch.testing.assert_close(loss((0, 1, 2), 0.5), alone[0] + 0.5 * (alone[1] + alone[2]))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+def test_ignored_pixels_are_in_no_loss(straight, stride):
+    outputs = random_outputs()
+    label = torch.full((2, SIDE, SIDE), 255, dtype=torch.uint8)
+    label[:, : SIDE // 2] = 1
+    recipe = replace(straight.recipe, loss_stride=stride)
+    training_loss(outputs, label, recipe).backward()
+    assert outputs[0].grad[:, :, : SIDE // 16].abs().sum() > 0
+    # Beyond the row that bilinear up-sampling still mixes in.
+    assert not outputs[0].grad[:, :, SIDE // 16 + 1 :].any()
+
+
+def test_logits_of_the_right_class_cost_nothing(straight):
+    label = torch.ones((1, SIDE, SIDE), dtype=torch.uint8)
+    logits = torch.zeros(1, 3, 8, 8)
+    logits[:, 1] = 100
+    assert training_loss((logits,) * 3, label, straight.recipe).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_evaluation_takes_pictures_of_any_size(network):
+    rng = np.random.default_rng(0)
+    sizes = [(50, 70), (64, 96)]
+    samples = [
+        Sample(str(hw), rng.integers(0, 256, (*hw, 3), np.uint8), rng.integers(0, 11, hw).astype(np.uint8))
+        for hw in sizes
+    ]
+    total = evaluate(network, samples)
+    assert total.counts.sum() == sum(h * w for h, w in sizes)
+    parts = [evaluate(network, [sample]) for sample in samples]
+    assert (total.counts == (parts[0] + parts[1]).counts).all()
+    assert isinstance(total, Confusion)
+
+
+def test_padding_to_the_stride():
+    image = np.zeros((2, 9, 16, 3), np.uint8)
+    padded = pad_to_stride(image)
+    assert padded.shape == (2, 16, 16, 3)
+    assert (padded[:, 9:] == 128).all()
+    assert not padded[:, :9].any()
+    assert pad_to_stride(padded) is padded
+
+
+def test_masks_are_upsampled_before_the_argmax():
+    logits = torch.zeros(1, 3, 1, 2)
+    logits[0, :, 0] = torch.tensor([[10.0, 0.0], [0.0, 10.0], [9.0, 9.0]])
+    mask = logits_to_mask(logits, (5, 16))
+    assert mask.shape == (1, 5, 16)
+    assert mask.dtype == torch.uint8
+    assert mask[0, 0].unique_consecutive().tolist() == [0, 2, 1]
