@@ -27,7 +27,7 @@ CARD = """# {name}
 
 - **For**: trying bisenet-edge, its demo and its tests; a start for training on your own streets. Not for
   driving anything: it has seen 367 pictures of one city and drawings of streets.
-- **Data**: {data}. 
+- **Data**: {data}.
   CamVid (Brostow, Fauqueur, Cipolla 2009, in the 480x360, 11-class form of the SegNet tutorial) is free
   for non-commercial research use, which limits the use of these weights alike; its pictures are not in this
   repository. The synthetic streets are this project's own.
