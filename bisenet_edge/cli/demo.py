@@ -102,7 +102,7 @@ def _summary(out: Path, spent: list[list[Any]]) -> None:
         [
             "frame -> mask INT8, p50 ms",
             by_precision["int8"]["p50_ms"],
-            f"{ratio['speedup']:.2f} times FP32",
+            f"{ratio['speedup']:.2f} times as fast as FP32",
         ],
         [
             "clip to overlay video, FPS",
