@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP)  ## The whole job once: export, check, profile, run, deploy.
-	$(BIN)/bisenet-edge demo $(if $(DATA),--data $(DATA))
+	$(BIN)/bisenet-edge demo $(if $(DATA),--data '$(DATA)')
 
 test: $(STAMP)  ## Run the tests.
 	$(BIN)/python -m pytest

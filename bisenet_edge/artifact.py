@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Callable, Dict, List, Tuple
 
-from bisenet_edge.errors import ArtifactError, BisenetEdgeError
+from bisenet_edge.errors import ArtifactError, BisenetEdgeError, UsageError
 from bisenet_edge.frame import Size
 from bisenet_edge.labels import LabelSet
+from bisenet_edge.resources import replace_when_written
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -201,9 +203,34 @@ class Artifact:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json` into a folder whose other files are complete."""
+    """Write `manifest.json`, whole or not at all, into a folder whose other files are complete.
+
+    Raises:
+        SinkError: the folder cannot be written.
+    """
     text = json.dumps(manifest.to_json(), indent=2)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    with replace_when_written(folder / MANIFEST) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that could not stand in a shell script or a file name everywhere.
+
+    Raises:
+        UsageError: other characters than letters, digits, ".", "_" and "-".
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
+        raise UsageError(
+            "an artifact cannot have this name",
+            got=repr(name),
+            expected="letters, digits, '.', '_' and '-'",
+            fix="for example --out artifacts/mine",
+        )
+
+
+def is_artifact(folder: Path) -> bool:
+    """Whether `folder` holds a manifest of ours, whatever the state of its other files."""
+    return bool(_created(folder / MANIFEST, lambda manifest: True))
 
 
 def hash_files(folder: Path) -> Dict[str, str]:

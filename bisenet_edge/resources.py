@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from contextlib import contextmanager, suppress
@@ -50,6 +51,16 @@ def replace_when_written(path: Path) -> Iterator[Path]:
         ) from error
     try:
         yield temporary
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise SinkError(
+            "cannot write to the end",
+            got=f"{path}: {error.strerror}",
+            expected="space left on the disk",
+            fix=f"df -h {path.parent}",
+        ) from error
+    else:
         if temporary.is_dir() and path.is_dir():
             shutil.rmtree(path)
         temporary.replace(path)

@@ -15,6 +15,7 @@ from bisenet_edge.cli.options import (
     backend_option,
     find_artifact,
     json_option,
+    refuse_null,
     threads_option,
 )
 from bisenet_edge.cli.render import Bars, emit, next_command, points, table
@@ -35,17 +36,19 @@ def command(artifact: Path | None, data: str, split: str, as_json: bool, **optio
     from bisenet_edge.runtime.datasets import open_dataset
     from bisenet_edge.runtime.report import update_report
 
+    refuse_null(options["backend"])
     found = find_artifact(artifact)
     gate = Gate(options["max_drop"], options["max_class_drop"])
     dataset = open_dataset(data, split)
     result = compare(found, dataset, backend=options["backend"], threads=options["threads"], progress=Bars())
     section = result.to_json(gate)
-    update_report(found.path, "accuracy", section)
-    _remember(found, section)
+    # The figures first: a read-only artifact must not cost minutes of work.
     if as_json:
         emit({"artifact": str(found.path), **section})
     else:
         _print(found, section)
+    update_report(found.path, "accuracy", section)
+    _remember(found, section)
     return 0 if section["passed"] else EXIT_GATE
 
 
@@ -80,4 +83,4 @@ def _print(artifact: Artifact, section: dict[str, Any]) -> None:
     if section["passed"]:
         next_command(f"bisenet-edge profile --res {artifact.manifest.size}")
     else:
-        next_command("bisenet-edge export --int8 --observer max (or percentile, entropy), then check again")
+        next_command("bisenet-edge export --int8 --observer max  # then check again; or entropy, percentile")

@@ -125,7 +125,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from bisenet_edge.runtime.segmenter import Segmenter
     from bisenet_edge.runtime.sinks import open_sink
     from bisenet_edge.runtime.sources import open_source
+    from bisenet_edge.runtime.uris import refuse_clashes
 
+    refuse_clashes(arguments.source, arguments.sinks)
     stop = threading.Event()
     artifact = Artifact.open(_artifact_path(arguments))
     with ExitStack() as stack:

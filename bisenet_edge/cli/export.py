@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,9 @@ def command(
         click.echo(f"\nconvolutions in INT8 on OpenVINO: {convolutions['int8']} of {convolutions['total']}")
         click.echo(f"depthwise + pointwise pairs merged: {exported.collapsed}")
     click.echo(f"report: {written.files[-1]}" + (f" ({written.reason})" if written.reason else ""))
-    data = rest["data"] or "synthetic:"
-    next_command(f"bisenet-edge check --data {data} --max-drop 1.0" if int8 else "bisenet-edge export --int8")
+    named = [str(folder)] if rest["out"] else []
+    check = ["bisenet-edge", "check", *named, "--data", rest["data"] or "synthetic:", "--max-drop", "1.0"]
+    next_command(shlex.join(check) if int8 else "bisenet-edge export --int8")
 
 
 def _calibration(rest: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import click
 
 from bisenet_edge.artifact import Artifact, Manifest, has_artifact, newest_artifact
 from bisenet_edge.cli.render import note
-from bisenet_edge.errors import BisenetEdgeError
+from bisenet_edge.errors import BisenetEdgeError, UsageError
 from bisenet_edge.frame import Size
 
 ARTIFACTS = Path("artifacts")
@@ -38,6 +38,20 @@ backend_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads; 0 = all that may be used."
 )
+
+
+def refuse_null(backend: str) -> None:
+    """Refuse the engine that computes nothing where figures of a network are wanted.
+
+    Raises:
+        UsageError: `backend` is "null".
+    """
+    if backend == "null":
+        raise UsageError(
+            "the null engine computes no masks, so there is nothing to measure",
+            got="--backend null",
+            expected="auto, openvino or onnxruntime",
+        )
 
 
 def find_artifact(path: Path | None, *, int8: bool = True) -> Artifact:

@@ -16,6 +16,7 @@ from bisenet_edge.cli.options import (
     backend_option,
     find_or_export,
     json_option,
+    refuse_null,
     threads_option,
 )
 from bisenet_edge.cli.render import Bars, emit, next_command, table
@@ -41,6 +42,7 @@ def command(
     from bisenet_edge.runtime.report import update_report
     from bisenet_edge.runtime.streets import Scene
 
+    refuse_null(backend)
     options = ProfileOptions(samples=samples)
     found = _artifacts(artifact, sizes)
     scene = Scene(SCENE_SEED, CAMERA_SIZE)

@@ -35,8 +35,10 @@ def command(words: tuple[str, ...], precision: str, backend: str, threads: int, 
     from bisenet_edge.runtime.segmenter import Segmenter
     from bisenet_edge.runtime.sinks import open_sink
     from bisenet_edge.runtime.sources import open_source
+    from bisenet_edge.runtime.uris import refuse_clashes
 
     path, source_uri, sink_uris = _split(words)
+    refuse_clashes(source_uri, sink_uris)
     artifact = find_artifact(path, int8=False)
     stop = threading.Event()
     with ExitStack() as stack:
@@ -57,11 +59,13 @@ def command(words: tuple[str, ...], precision: str, backend: str, threads: int, 
         "frame_age": report["frame_age"],
         "stages": report["stages"],
     }
-    update_report(artifact.path, "run", section)
     if as_json:
         emit(report)
+    else:
+        _print(section)
+    update_report(artifact.path, "run", section)
+    if as_json:
         return
-    _print(section)
     next_command("bisenet-edge deploy jetson")
 
 

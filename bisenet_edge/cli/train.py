@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 
 import click
@@ -40,4 +41,4 @@ def command(recipe: Path | None, device: str, out: Path | None, **options: objec
 
     best = train(chosen, folder, device=device, on_epoch=tell, progress=Bars())
     click.echo(f"best checkpoint: {best}")
-    next_command(f"bisenet-edge export {best} --int8 --data {chosen.data[0]}")
+    next_command(shlex.join(["bisenet-edge", "export", str(best), "--int8", "--data", chosen.data[0]]))

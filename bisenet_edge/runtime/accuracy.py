@@ -122,6 +122,10 @@ def compare(
             agreements.append(agreement(*masks))
             progress("checking", done + 1, len(dataset))
         name = first.backend
+    if not totals[0].counts.any():
+        raise DatasetError(
+            "no pixel of this data set is labelled", got=dataset.uri, expected="pixels other than void"
+        )
     return Comparison(
         data=dataset.uri,
         split=dataset.split,

@@ -25,6 +25,7 @@ SPLITS = ("train", "val")
 SCHEMES = ("camvid", "folder", "synthetic")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 CAMVID_VOID = 11
+EVERY_NTH_IS_VAL = 5  # of a folder without splits of its own, in the order of the names
 SYNTHETIC_DEFAULTS = {"seed": "0", "count": "", "size": "480x360"}
 SYNTHETIC_COUNTS = {"train": 400, "val": 100}
 
@@ -168,10 +169,19 @@ def _open_camvid(uri: str, root: Path, split: str) -> FileDataset:
 
 
 def _open_folder(uri: str, root: Path, split: str) -> FileDataset:
-    # ROOT/labels.toml with ROOT/{train,val}/{images,labels}; a root with images/ of its own is one split.
+    # ROOT/labels.toml with ROOT/{train,val}/{images,labels}, or ROOT/{images,labels} and we split.
     labels = read_labels_toml(root / "labels.toml")
-    base = root / split if (root / split).is_dir() else root
-    return FileDataset(uri, split, labels, _pairs(base / "images", base / "labels"))
+    if any((root / name).is_dir() for name in SPLITS):
+        return FileDataset(uri, split, labels, _pairs(root / split / "images", root / split / "labels"))
+    pairs = _pairs(root / "images", root / "labels")
+    if len(pairs) < EVERY_NTH_IS_VAL:
+        raise DatasetError(
+            "too few pictures to split into train and val",
+            got=f"{len(pairs)} in {root / 'images'}",
+            expected=f"at least {EVERY_NTH_IS_VAL}, or folders train/ and val/ with images/ and labels/ each",
+        )
+    chosen = [pair for i, pair in enumerate(pairs, 1) if (i % EVERY_NTH_IS_VAL == 0) == (split == "val")]
+    return FileDataset(uri, split, labels, tuple(chosen))
 
 
 def read_labels_toml(path: Path) -> LabelSet:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Tuple
+from pathlib import Path
+from typing import Iterable, Sequence, Tuple
 
 from bisenet_edge.errors import UsageError
 
@@ -29,3 +30,24 @@ def not_yet(uri: str, scheme: str, expected: str) -> UsageError:
         expected=expected,
         fix="see what works now: bisenet-edge run --help",
     )
+
+
+def refuse_clashes(source: str, sinks: Sequence[str]) -> None:
+    """Refuse a sink that would replace the source or another sink.
+
+    Raises:
+        UsageError: two of them are the same file or folder.
+    """
+    taken = set() if "://" in source else {Path(source).expanduser().resolve()}
+    for sink in sinks:
+        if "://" in sink:
+            continue
+        path = Path(sink).expanduser().resolve()
+        if path in taken:
+            raise UsageError(
+                "a sink would replace the source or another sink",
+                got=sink,
+                expected="a file or folder of its own for every sink",
+                fix="give it another name",
+            )
+        taken.add(path)

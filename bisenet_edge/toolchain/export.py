@@ -15,7 +15,15 @@ import onnx
 from torch import fx
 
 from bisenet_edge import __version__
-from bisenet_edge.artifact import MANIFEST, MODEL_FILES, Artifact, Manifest, hash_files, write_manifest
+from bisenet_edge.artifact import (
+    MODEL_FILES,
+    Artifact,
+    Manifest,
+    check_name,
+    hash_files,
+    is_artifact,
+    write_manifest,
+)
 from bisenet_edge.errors import SinkError
 from bisenet_edge.frame import Size
 from bisenet_edge.progress import Progress, quiet
@@ -52,14 +60,15 @@ class ExportOptions:
         observer: how ranges are chosen: "max", "percentile", "entropy" or "mse".
         collapse: "auto" merges a depthwise + pointwise pair where that was measured to lower the
             quantization noise; "never" leaves all pairs.
-        verify_data: data set whose val split gives the frames for verification and self-test.
+        verify_data: data set whose val split gives the frames for verification and self-test; "" =
+            synthetic streets of the same size.
     """
 
     size: Size
     calibration: CalibrationRecipe | None = None
     observer: str = DEFAULT_OBSERVER
     collapse: str = "auto"
-    verify_data: str = "synthetic:?count=20"
+    verify_data: str = ""
 
     @property
     def precision(self) -> str:
@@ -136,8 +145,9 @@ def _refuse_foreign(folder: Path) -> None:
         raise SinkError(
             "the current folder cannot be replaced", got=str(folder), fix="for example --out artifacts/mine"
         )
+    check_name(folder.resolve().name)
     empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not empty and not (folder / MANIFEST).is_file():
+    if folder.exists() and not empty and not is_artifact(folder):
         raise SinkError(
             "something else stands where the artifact should be, and would be replaced",
             got=str(folder),
@@ -164,7 +174,8 @@ def quantize(folded: fx.GraphModule, options: ExportOptions, progress: Progress 
 
 
 def _verification_frames(options: ExportOptions) -> Sequence[np.ndarray]:
-    dataset = open_dataset(options.verify_data, "val")
+    # Streets of the network's own size: of another shape, part of every frame would be padding.
+    dataset = open_dataset(options.verify_data or f"synthetic:?count=20&size={options.size}", "val")
     step = max(1, len(dataset) // GOLDEN_FRAMES)
     images = [dataset[i].image for i in range(0, len(dataset), step)][:GOLDEN_FRAMES]
     fits = [Fit((image.shape[0], image.shape[1]), options.size) for image in images]

@@ -115,12 +115,12 @@ def test_profile_prints_the_table_of_its_json(with_artifact, bisenet_edge):
 
 def test_profile_of_a_named_artifact_as_json(with_artifact, bisenet_edge):
     code, out, err = bisenet_edge(
-        "profile", str(with_artifact), "--samples", "100", "--backend", "null", "--json"
+        "profile", str(with_artifact), "--samples", "100", "--backend", "openvino", "--json"
     )
     assert code in (0, 4)
     assert err == ""
     told = json.loads(out)
-    assert {case["backend"] for case in told["cases"]} == {"null"}
+    assert {case["backend"] for case in told["cases"]} == {"openvino"}
     assert all(len(case["samples"]["infer_ms"]) == 100 for case in told["cases"])
 
 
@@ -259,3 +259,25 @@ def test_demo_stops_at_a_step_that_fails(workplace, capfd):
     assert "$ bisenet-edge check" not in printed.out
     assert "a step of the demo failed" in printed.err
     assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize("words", [("check", "--data", "synthetic:?count=2&size=96x64"), ("profile",)])
+def test_the_null_engine_measures_nothing(bisenet_edge, with_artifact, words):
+    before = (with_artifact / "manifest.json").read_bytes()
+    code, _, err = bisenet_edge(*words, "--backend", "null")
+    assert (code, "null engine" in err) == (2, True)
+    assert (with_artifact / "manifest.json").read_bytes() == before
+
+
+def test_export_spares_a_folder_with_a_manifest_of_somebody_else(bisenet_edge, workplace):
+    (workplace / "app").mkdir()
+    (workplace / "app" / "manifest.json").write_text('{"name": "a web app"}')
+    (workplace / "app" / "index.html").write_text("hello")
+    code, _, err = bisenet_edge("export", "--int8", "--res", "96x64", "--out", "app")
+    assert (code, "something else stands" in err) == (1, True)
+    assert (workplace / "app" / "index.html").read_text() == "hello"
+
+
+def test_an_artifact_name_that_would_break_a_script_is_refused(bisenet_edge, workplace):
+    code, _, err = bisenet_edge("export", "--int8", "--res", "96x64", "--out", "it's mine")
+    assert (code, "cannot have this name" in err) == (2, True)

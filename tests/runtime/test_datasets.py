@@ -97,8 +97,8 @@ def test_a_folder_with_its_own_classes(folder):
     assert np.unique(dataset[0].label).tolist() == [0, 1]
 
 
-def test_a_folder_without_splits_is_one_split(tmp_path):
-    write_pictures(tmp_path / "images", tmp_path / "labels", suffix=".JPG")
+def test_a_folder_with_splits_and_capital_suffixes(tmp_path):
+    write_pictures(tmp_path / "train" / "images", tmp_path / "train" / "labels", suffix=".JPG")
     (tmp_path / "labels.toml").write_text(LABELS_TOML)
     assert len(open_train(tmp_path, "folder")) == 2
 
@@ -258,3 +258,26 @@ def test_the_real_camvid():
         assert sample.image.shape == (360, 480, 3)
         assert set(np.unique(sample.label)) <= {*range(11), 255}
     assert not {s.name for s in train} & {s.name for s in val}
+
+
+def flat_folder(root: Path, count: int) -> None:
+    (root / "labels.toml").write_text('name = "one"\n[[class]]\nname = "a"\ncolor = [1, 2, 3]\n')
+    for name in ("images", "labels"):
+        (root / name).mkdir()
+    for index in range(count):
+        cv2.imwrite(str(root / "images" / f"{index:02d}.png"), np.full((8, 8, 3), index, np.uint8))
+        cv2.imwrite(str(root / "labels" / f"{index:02d}.png"), np.zeros((8, 8), np.uint8))
+
+
+def test_a_folder_without_splits_is_split_and_the_two_share_nothing(tmp_path):
+    flat_folder(tmp_path, 11)
+    names = {split: [s.name for s in open_dataset(f"folder:{tmp_path}", split)] for split in ("train", "val")}
+    assert names["val"] == ["04", "09"]
+    assert len(names["train"]) == 9
+    assert not set(names["train"]) & set(names["val"])
+
+
+def test_too_few_pictures_to_split(tmp_path):
+    flat_folder(tmp_path, 4)
+    with pytest.raises(DatasetError, match="too few pictures"):
+        open_dataset(f"folder:{tmp_path}", "val")

