@@ -46,7 +46,7 @@ def verify(
         its convolutions; and per precision the masks of ONNX Runtime, the reference for the device.
 
     Raises:
-        ExportError: masks agree less than they must, or a convolution meant for INT8 does not run so.
+        ExportError: masks agree less than they must, or no convolution of the INT8 graph runs in INT8.
     """
     references = {name: [_torch_mask(core, artifact, f) for f in frames] for name, core in networks.items()}
     figures: dict[str, Any] = {"frames": len(frames)}
