@@ -50,12 +50,14 @@ class Manifest:
         model: name of the network.
         labels: classes and colours.
         size: of the network's input; a mask has the same size.
-        precision: flavour that runs by default ("int8" or "fp32").
+        precision: "int8" when there is an INT8 model, else "fp32".
         files: path relative to the folder -> SHA-256.
         parent: checkpoint it was made from: file, sha256, metrics, recipe.
         calibration: data, seed, observer, image names and hashes; empty without INT8.
         tools: package -> version that made it.
         measured: what was measured of it, with the machine it was measured on.
+        runs: flavour that runs by default ("int8", "bf16" or "fp32"), chosen on the machine where it was
+            timed; "" becomes `precision`.
     """
 
     name: str
@@ -69,6 +71,11 @@ class Manifest:
     calibration: Dict[str, Any] = field(default_factory=dict)
     tools: Dict[str, str] = field(default_factory=dict)
     measured: Dict[str, Any] = field(default_factory=dict)
+    runs: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            object.__setattr__(self, "runs", self.precision)
 
     def to_json(self) -> Dict[str, Any]:
         return {
@@ -82,6 +89,7 @@ class Manifest:
             "input": {**INPUT_SPEC, "shape": [1, self.size.height, self.size.width, 3]},
             "output": {**OUTPUT_SPEC, "shape": [1, self.size.height, self.size.width]},
             "precision": self.precision,
+            "runs": self.runs,
             "parent": self.parent,
             "calibration": self.calibration,
             "tools": self.tools,
@@ -112,6 +120,7 @@ class Manifest:
                 labels=LabelSet.from_json(value["labels"]),
                 size=Size(int(value["size"]["width"]), int(value["size"]["height"])),
                 precision=str(value["precision"]),
+                runs=str(value.get("runs", "")),  # artifacts made before it was measured have none
                 files={_inside(str(k)): str(v) for k, v in value["files"].items()},
                 parent=dict(value["parent"]),
                 calibration=dict(value["calibration"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Tuple
 
 import numpy as np
 
@@ -44,6 +44,14 @@ class Dataset(Protocol):
         ...
 
     def __len__(self) -> int: ...
+
+    def names(self) -> Tuple[str, ...]:
+        """The names of all its pictures, in order, without reading one."""
+        ...
+
+    def label(self, index: int) -> np.ndarray:
+        """Read one label alone, uint8 [H, W]; raises as `__getitem__`."""
+        ...
 
     def __getitem__(self, index: int) -> Sample:
         """Read one picture and its label.

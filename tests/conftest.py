@@ -22,7 +22,8 @@ def small_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from bisenet_edge.cli.app import run
 
     folder = tmp_path_factory.mktemp("exported") / f"bisenet-xception39-{SMALL}-int8"
-    assert run(["export", "--int8", "--res", SMALL, "--count", "4", "--out", str(folder)]) == 0
+    few = ["--data", f"synthetic:?count=8&size={SMALL}", "--count", "4"]
+    assert run(["export", "--int8", "--res", SMALL, *few, "--out", str(folder)]) == 0
     return folder
 
 

@@ -58,6 +58,22 @@ def test_a_manifest_survives_the_round_trip():
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
 
 
+@pytest.mark.parametrize("runs", ["", "int8", "bf16", "fp32"])
+def test_a_manifest_says_what_runs_by_default(runs):
+    manifest = replace(MODEL, runs=runs)
+    assert manifest.precision == "int8"
+    assert manifest.runs == (runs or "int8")
+    assert manifest.to_json()["runs"] == manifest.runs
+    assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_an_older_manifest_runs_what_it_has(make, precision):
+    folder = make(precision=precision)
+    edit(folder, lambda value: value.pop("runs"))
+    assert Artifact.open(folder).manifest.runs == precision
+
+
 def test_the_manifest_states_the_graph_contract():
     value = MODEL.to_json()
     assert value["schema_version"] == 1

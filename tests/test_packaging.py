@@ -121,7 +121,7 @@ def test_the_source_archive_can_be_tested(built):
     with tarfile.open(path) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}
     folders = {Path(name).parts[0] for name in names if "/" in name}
-    assert folders == {"bisenet_edge", "calibration", "deploy", "docker", "tests"}
+    assert folders == {"bisenet_edge", "calibration", "deploy", "docker", "docs", "tests"}
     files = {name for name in names if "/" not in name}
     assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "PKG-INFO"} <= files
     assert files_under(ROOT / "tests") <= names

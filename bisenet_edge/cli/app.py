@@ -47,8 +47,10 @@ class LazyGroup(click.Group):
 COMMANDS = {
     "train": ("train", "Train a network with the paper's recipe."),
     "export": ("export", "Turn a checkpoint into an artifact, in INT8 with --int8."),
+    "calibrate": ("calibrate", "Choose the pictures that INT8 is calibrated on."),
     "check": ("check", "Measure the accuracy drop of INT8 against FP32."),
-    "profile": ("profile", "Measure latency, INT8 and FP32 side by side."),
+    "lint": ("lint", "Say which convolutions will not run in INT8, and why."),
+    "profile": ("profile", "Measure latency, INT8, BF16 and FP32 side by side."),
     "run": ("run", "Segment a video, a folder or a synthetic street."),
     "deploy": ("deploy", "Pack an artifact and the runtime for a device."),
     "demo": ("demo", "The whole job once, on synthetic streets."),

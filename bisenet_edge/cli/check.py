@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,4 +84,9 @@ def _print(artifact: Artifact, section: dict[str, Any]) -> None:
     if section["passed"]:
         next_command(f"bisenet-edge profile --res {artifact.manifest.size}")
     else:
-        next_command("bisenet-edge export --int8 --observer max  # then check again; or entropy, percentile")
+        # The promise at export searches for a network that passes here.
+        words = ["bisenet-edge", "export", "--int8", "--res", str(artifact.manifest.size)]
+        words += ["--data", section["data"]]
+        for option, key in (("--max-drop", "max_drop"), ("--max-class-drop", "max_class_drop")):
+            words += [option, f"{section[key]:g}"] if section[key] is not None else []
+        next_command(shlex.join(words))

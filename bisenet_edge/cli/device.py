@@ -58,8 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print JSON")
     common.add_argument("--debug", action="store_true", help="show tracebacks")
     engine = argparse.ArgumentParser(add_help=False)
-    engine.add_argument("--backend", default="auto", help="inference engine (default: the first installed)")
-    engine.add_argument("--precision", default="", help="int8 or fp32 (default: the artifact's)")
+    engine.add_argument(
+        "--backend", default="auto", help="openvino, onnxruntime or reference (default: the first installed)"
+    )
+    engine.add_argument("--precision", default="", help="int8, bf16 or fp32 (default: the artifact's)")
     engine.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
 
     parser = argparse.ArgumentParser(prog=PROGRAM, description="Street scenes to masks, on this device.")
@@ -164,7 +166,6 @@ def _show_progress(step: str, done: int, total: int) -> None:
 
 def _info(arguments: argparse.Namespace) -> int:
     from bisenet_edge.artifact import MODEL_FILES, Artifact
-    from bisenet_edge.runtime.backends import PACKAGES
     from bisenet_edge.runtime.machine import describe_machine
 
     path = _artifact_path(arguments)
@@ -180,7 +181,11 @@ def _info(arguments: argparse.Namespace) -> int:
             "precision": manifest.precision,
             "precisions": [name for name, file in MODEL_FILES.items() if file in manifest.files],
         },
-        "engines": {name: _has(package) for name, package in PACKAGES.items()},
+        "engines": {
+            "openvino": _has("openvino"),
+            "onnxruntime": _has("onnxruntime") and _has("onnx"),
+            "reference": _has("onnxruntime"),
+        },
         "machine": describe_machine(),
         "program": {"version": __version__, "made_for": _board_title(path.parent / "board.json")},
     }

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from bisenet_edge.cli.app import EXIT_GATE
 from bisenet_edge.cli.options import ARTIFACTS, SIZE, json_option
-from bisenet_edge.cli.render import Bars, emit, next_command, table
+from bisenet_edge.cli.render import Bars, emit, next_command, note, table
 from bisenet_edge.frame import Size
+
+if TYPE_CHECKING:
+    from bisenet_edge.toolchain.export import Exported
+    from bisenet_edge.toolchain.int8 import Int8Options
+    from bisenet_edge.toolchain.loop import EpochResult
+    from bisenet_edge.toolchain.quant.select_frames import CalibrationRecipe
 
 
 @click.command("export")
@@ -18,7 +25,18 @@ from bisenet_edge.frame import Size
 @click.option("--int8", is_flag=True, help="Quantize: INT8 with explicit Q/DQ, calibrated on pictures.")
 @click.option("--res", "size", type=SIZE, default="640x360", show_default=True, help="Input size.")
 @click.option(
-    "--data", metavar="URI", help="Calibrate on this data set's train split, verify on its val split."
+    "--data",
+    metavar="URI",
+    help="Calibrate (and fine-tune) on this data set's train split, measure and verify on its val split.",
+)
+@click.option("--max-drop", type=float, help="Promise: points of mIoU that INT8 may lose, else exit code 3.")
+@click.option("--max-class-drop", type=float, help="Likewise, points of IoU of any one class.")
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "ptq", "qat"]),
+    default="auto",
+    show_default=True,
+    help="ptq: calibrate; qat: then fine-tune; auto: fine-tune only when the promise needs it.",
 )
 @click.option("--calibration", type=click.Path(path_type=Path), help="Calibration recipe (TOML).")
 @click.option("--count", type=click.IntRange(min=1), help="Calibration pictures (default: the recipe's, 64).")
@@ -31,60 +49,177 @@ from bisenet_edge.frame import Size
     show_default=True,
     help="Merge depthwise + pointwise pairs where that lowers the quantization noise.",
 )
+@click.option("--qat-recipe", type=click.Path(path_type=Path), help="Recipe of the fine-tuning (TOML).")
+@click.option("--qat-epochs", type=click.IntRange(min=1), help="Epochs of fine-tuning (default: 8).")
+@click.option("--device", default="auto", show_default=True, help="Of the fine-tuning: auto, cpu, cuda.")
 @click.option("--out", type=click.Path(path_type=Path), help="Artifact folder (default: artifacts/NAME).")
 @json_option
-def command(
-    checkpoint: Path | None, int8: bool, size: Size, observer: str, collapse: str, **rest: Any
-) -> None:
+def command(checkpoint: Path | None, int8: bool, size: Size, as_json: bool, **rest: Any) -> int:
     """Turn CHECKPOINT (default: the shipped one) into an artifact and verify every file of it."""
-    from bisenet_edge.errors import unknown_name
     from bisenet_edge.resources import shipped_checkpoint
     from bisenet_edge.toolchain import checkpoint as checkpoints
     from bisenet_edge.toolchain.export import ExportOptions, default_name, export
-    from bisenet_edge.toolchain.quant.observers import OBSERVERS
-    from bisenet_edge.toolchain.report_sections import write_export_report
+    from bisenet_edge.toolchain.report_sections import write_export_report, write_failure_report
 
-    if observer not in OBSERVERS:
-        raise unknown_name("observer", observer, OBSERVERS)
-    recipe = _calibration(rest) if int8 else None
+    if not int8:
+        _refuse_without_int8(rest)
+    wanted = _int8_options(rest, checkpoint) if int8 else None
     loaded = checkpoints.read(checkpoint or shipped_checkpoint())
-    options = ExportOptions(size, recipe, observer, collapse)
-    if rest["data"]:
-        options = ExportOptions(size, recipe, observer, collapse, verify_data=rest["data"])
+    options = ExportOptions(size, wanted, rest["data"] or "")
     folder = rest["out"] or ARTIFACTS / default_name(loaded, options)
-    exported = export(loaded, options, folder, Bars())
+    exported = export(loaded, options, folder, on_epoch=_tell, progress=Bars())
+    if exported.artifact is None:
+        written = write_failure_report(exported, loaded, folder)
+        return _failed(exported, written.files[-1], loaded.labels.names, as_json)
     written = write_export_report(exported)
-    manifest = exported.artifact.manifest
-    if rest["as_json"]:
-        emit({"artifact": str(folder), **manifest.to_json()})
-        return
-    files = [(file, f"{(folder / file).stat().st_size / 1e6:.2f} MB") for file in sorted(manifest.files)]
-    click.echo(f"{folder}\n\n{table(['file', 'size'], [f for f in files if f[0].endswith('.onnx')])}\n")
-    click.echo(table(["verified against torch", "equal pixels"], _verification(manifest.measured)))
-    convolutions = manifest.measured["verification"].get("int8 openvino convolutions")
-    if convolutions:
-        click.echo(f"\nconvolutions in INT8 on OpenVINO: {convolutions['int8']} of {convolutions['total']}")
-        click.echo(f"depthwise + pointwise pairs merged: {exported.collapsed}")
+    if as_json:
+        emit({"artifact": str(folder), **exported.artifact.manifest.to_json()})
+        return 0
+    _print(exported, folder)
     click.echo(f"report: {written.files[-1]}" + (f" ({written.reason})" if written.reason else ""))
     named = [str(folder)] if rest["out"] else []
     check = ["bisenet-edge", "check", *named, "--data", rest["data"] or "synthetic:", "--max-drop", "1.0"]
     next_command(shlex.join(check) if int8 else "bisenet-edge export --int8")
+    return 0
 
 
-def _calibration(rest: dict[str, Any]) -> Any:
+def _refuse_without_int8(rest: dict[str, Any]) -> None:
+    from bisenet_edge.errors import UsageError
+
+    needs_int8 = ("max_drop", "max_class_drop", "calibration", "count", "seed", "qat_recipe", "qat_epochs")
+    given = [f"--{name.replace('_', '-')}" for name in needs_int8 if rest[name] is not None]
+    given += ["--method"] if rest["method"] != "auto" else []
+    if given:
+        raise UsageError(
+            "this says how to quantize, and nothing is quantized", got=given[0], fix="add --int8"
+        )
+
+
+def _int8_options(rest: dict[str, Any], checkpoint: Path | None) -> Int8Options:
+    from bisenet_edge.errors import unknown_name
+    from bisenet_edge.runtime.accuracy import Gate
+    from bisenet_edge.toolchain.int8 import Int8Options
+    from bisenet_edge.toolchain.quant.observers import OBSERVERS
+
+    if rest["observer"] not in OBSERVERS:
+        raise unknown_name("observer", rest["observer"], OBSERVERS)
+    gated = rest["max_drop"] is not None or rest["max_class_drop"] is not None
+    return Int8Options(
+        calibration=_calibration(rest),
+        observer=rest["observer"],
+        collapse=rest["collapse"],
+        method=rest["method"],
+        gate=Gate(rest["max_drop"], rest["max_class_drop"]) if gated else None,
+        data=rest["data"] or "",
+        qat=_qat_recipe(rest, checkpoint),
+        device=rest["device"],
+    )
+
+
+def _calibration(rest: dict[str, Any]) -> CalibrationRecipe:
     from dataclasses import replace
 
+    from bisenet_edge.errors import UsageError
     from bisenet_edge.resources import data_folder
     from bisenet_edge.toolchain.quant.select_frames import CalibrationRecipe
 
     recipe = CalibrationRecipe.read(rest["calibration"] or data_folder("calibration") / "streets.toml")
-    if rest["data"]:
+    if rest["calibration"] and (rest["count"] is not None or rest["seed"] is not None):
+        raise UsageError(
+            "a calibration recipe says itself which pictures it takes",
+            got="--calibration with --count or --seed",
+            fix="bisenet-edge calibrate select --data URI --count N --seed S",
+        )
+    if rest["data"] and not rest["calibration"]:
         recipe = recipe.with_data(rest["data"])
     if rest["count"] is not None:
-        recipe = replace(recipe, count=rest["count"], images=())
+        recipe = replace(recipe, count=rest["count"], images=(), coverage=(), file="")
     if rest["seed"] is not None:
-        recipe = replace(recipe, seed=rest["seed"], images=())
+        recipe = replace(recipe, seed=rest["seed"], images=(), coverage=(), file="")
     return recipe
+
+
+def _qat_recipe(rest: dict[str, Any], checkpoint: Path | None) -> Any:
+    from bisenet_edge.resources import shipped_checkpoint
+    from bisenet_edge.toolchain import checkpoint as checkpoints
+    from bisenet_edge.toolchain.qat import QatRecipe
+
+    data = (rest["data"],) if rest["data"] else None
+    if rest["qat_recipe"]:
+        return QatRecipe.read(rest["qat_recipe"], data=data, epochs=rest["qat_epochs"])
+    if rest["qat_epochs"] is None or data is None:
+        return None
+    model = checkpoints.read(checkpoint or shipped_checkpoint()).model
+    return QatRecipe.from_options(model=model, data=data, epochs=rest["qat_epochs"])
+
+
+def _tell(result: EpochResult) -> None:
+    note(
+        f"fine-tuning, epoch {result.epoch}/{result.epochs}: loss {result.loss:.4f}, val mIoU "
+        f"{result.miou * 100:.2f}"
+    )
+
+
+def _print(exported: Exported, folder: Path) -> None:
+    assert exported.artifact is not None
+    manifest = exported.artifact.manifest
+    files = [(file, f"{(folder / file).stat().st_size / 1e6:.2f} MB") for file in sorted(manifest.files)]
+    click.echo(f"{folder}\n\n{table(['file', 'size'], [f for f in files if f[0].endswith('.onnx')])}\n")
+    if exported.int8 and exported.int8.found:
+        _print_search(exported, manifest.labels.names)
+    click.echo(table(["verified against torch", "equal pixels"], _verification(manifest.measured)))
+    convolutions = manifest.measured["verification"].get("int8 openvino convolutions")
+    if convolutions:
+        click.echo(f"\nconvolutions in INT8 on OpenVINO: {convolutions['int8']} of {convolutions['total']}")
+        click.echo(f"depthwise + pointwise pairs merged: {manifest.calibration['collapsed_pairs']}")
+    if exported.payoff:
+        click.echo(f"runs by default: {exported.payoff.chosen}. {exported.payoff.reason}")
+
+
+def _print_search(exported: Exported, names: tuple[str, ...]) -> None:
+    assert exported.int8 is not None and exported.int8.found is not None
+    section = exported.int8.found.to_json(names)
+    rows = [
+        [
+            step["name"],
+            step["miou"] * 100,
+            step["drop_points"],
+            f"{step['worst_class']} {step['worst_class_drop_points']:.2f}",
+            step["speedup"],
+            "yes" if step["passed"] else "no",
+        ]
+        for step in section["steps"]
+    ]
+    header = ["tried", "mIoU", "drop", "worst class", "FP32 time / its", "passes"]
+    limits = [f"{what} {section[key]:g}" for what, key in _LIMITS if section[key] is not None]
+    click.echo(f"{section['data']} {section['split']}, {section['images']} pictures, {section['backend']}")
+    click.echo(f"FP32 mIoU {section['fp32']['miou'] * 100:.2f}; promise: {', '.join(limits)}\n")
+    click.echo(f"{table(header, rows)}\n")
+    if section["sensitivity"]:
+        blocks = [
+            [b["block"], b["convolutions"], b["only_drop_points"], b["without_drop_points"]]
+            for b in sorted(section["sensitivity"], key=lambda b: -b["only_drop_points"])
+        ]
+        header = ["block", "convolutions", "drop, only it in INT8", "drop, all but it"]
+        click.echo(f"{table(header, blocks)}\n")
+    click.echo(f"{'kept' if section['passed'] else 'BROKEN'}: {section['reason']}\n")
+
+
+_LIMITS = (("mIoU drop at most", "max_drop"), ("class drop at most", "max_class_drop"))
+
+
+def _failed(exported: Exported, report: Path, names: tuple[str, ...], as_json: bool) -> int:
+    assert exported.int8 is not None and exported.int8.found is not None
+    if as_json:
+        emit({"artifact": None, "report": str(report), "search": exported.int8.found.to_json(names)})
+        return EXIT_GATE
+    _print_search(exported, names)
+    click.echo(f"no artifact was written. report: {report}")
+    if exported.int8.tuned is None:
+        next_command("bisenet-edge export --int8 --method qat --data URI  # or a wider --max-drop")
+    else:
+        next_command("bisenet-edge export --int8 --data URI --qat-epochs 20  # or a wider --max-drop")
+    return EXIT_GATE
 
 
 def _verification(measured: dict[str, Any]) -> list[tuple[str, str]]:

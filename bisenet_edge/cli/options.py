@@ -33,7 +33,10 @@ artifact_argument = click.argument(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 backend_option = click.option(
-    "--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or null."
+    "--backend",
+    default="auto",
+    show_default=True,
+    help="auto, openvino, onnxruntime, reference (the graph as it stands: slow) or null.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads; 0 = all that may be used."
@@ -50,7 +53,7 @@ def refuse_null(backend: str) -> None:
         raise UsageError(
             "the null engine computes no masks, so there is nothing to measure",
             got="--backend null",
-            expected="auto, openvino or onnxruntime",
+            expected="auto, openvino, onnxruntime or reference",
         )
 
 

@@ -18,7 +18,7 @@ from bisenet_edge.errors import UsageError
 
 @click.command("run")
 @click.argument("words", nargs=-1, required=True, metavar="[ARTIFACT] SOURCE SINK...")
-@click.option("--precision", default="", help="int8 or fp32 (default: the artifact's).")
+@click.option("--precision", default="", help="int8, bf16 or fp32 (default: what pays).")
 @backend_option
 @threads_option
 @json_option

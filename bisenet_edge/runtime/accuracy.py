@@ -28,6 +28,24 @@ class Gate:
     max_class_drop: Optional[float] = None
 
 
+def drop_points(fp32: Confusion, other: Confusion) -> Tuple[float, np.ndarray]:
+    """MIoU and, per class, IoU of FP32 less that of another precision, in points; above 0 = worse than FP32.
+
+    Returns:
+        (drop of mIoU, drop per class: float64 [C], nan where a class is absent).
+    """
+    return (fp32.miou() - other.miou()) * POINTS, (fp32.iou() - other.iou()) * POINTS
+
+
+def within(gate: Gate, drop: float, class_drop: np.ndarray) -> bool:
+    """Whether drops (of `drop_points`) are within a gate. A drop that is not a number passes no gate."""
+    limits = [(drop, gate.max_drop)]
+    if gate.max_class_drop is not None:
+        limits += [(d, gate.max_class_drop) for d in class_drop if np.isfinite(d)]
+    # The comparison is this way round so that nan fails.
+    return all(limit is None or value <= limit for value, limit in limits)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """FP32 against another precision on one data set.
@@ -50,19 +68,15 @@ class Comparison:
     @property
     def drop_points(self) -> float:
         """MIoU of FP32 less that of the other precision, in points; above 0 = worse than FP32."""
-        return (self.fp32.miou() - self.other.miou()) * POINTS
+        return drop_points(self.fp32, self.other)[0]
 
     def class_drop_points(self) -> np.ndarray:
         """The same per class, float64 [C]; nan where a class is absent."""
-        return (self.fp32.iou() - self.other.iou()) * POINTS
+        return drop_points(self.fp32, self.other)[1]
 
     def passes(self, gate: Gate) -> bool:
         """Whether the drop is within the gate. A drop that is not a number passes no gate."""
-        limits = [(self.drop_points, gate.max_drop)]
-        if gate.max_class_drop is not None:
-            limits += [(d, gate.max_class_drop) for d in self.class_drop_points() if np.isfinite(d)]
-        # The comparison is this way round so that nan fails.
-        return all(limit is None or drop <= limit for drop, limit in limits)
+        return within(gate, self.drop_points, self.class_drop_points())
 
     def to_json(self, gate: Gate) -> Dict[str, Any]:
         """The report's section "accuracy"."""
@@ -90,12 +104,13 @@ def _rounded(value: float) -> Optional[float]:
 def compare(
     artifact: Artifact,
     dataset: Dataset,
+    precision: str = "int8",
     *,
     backend: str = "auto",
     threads: int = 0,
     progress: Progress = quiet,
 ) -> Comparison:
-    """Measure FP32 and INT8 on every picture of a data set, each at the picture's own size.
+    """Measure FP32 and another precision on every picture of a data set, each at the picture's own size.
 
     Raises:
         DatasetError: the data set has other classes than the artifact.
@@ -112,7 +127,7 @@ def compare(
     totals = [Confusion.empty(len(labels)), Confusion.empty(len(labels))]
     agreements: List[float] = []
     with open_session(artifact, "fp32", backend=backend, threads=threads) as first, open_session(
-        artifact, "int8", backend=backend, threads=threads
+        artifact, precision, backend=backend, threads=threads
     ) as second:
         for done in range(len(dataset)):
             sample = dataset[done]
@@ -132,7 +147,7 @@ def compare(
         images=len(dataset),
         class_names=labels.names,
         backend=name,
-        precision="int8",
+        precision=precision,
         fp32=totals[0],
         other=totals[1],
         pixel_agreement=float(np.mean(agreements)),

@@ -48,6 +48,12 @@ class FileDataset:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def names(self) -> Tuple[str, ...]:
+        return tuple(image_path.stem for image_path, _ in self.pairs)
+
+    def label(self, index: int) -> np.ndarray:
+        return self._read_label(self.pairs[index][1])
+
     def __getitem__(self, index: int) -> Sample:
         image_path, label_path = self.pairs[index]
         image = read_image(image_path)

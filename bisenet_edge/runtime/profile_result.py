@@ -1,11 +1,11 @@
-"""What a profile says: latency per stage, FPS, the INT8 / FP32 ratio, and whether it can be trusted.
+"""What a profile says: latency per stage, FPS, INT8 over floating point, and whether it can be trusted.
 
 Letters: S samples of one case, in the order they were taken.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
@@ -27,7 +27,7 @@ class CaseResult:
         model: name of the network.
         size: of the network's input.
         backend: name of the engine.
-        precision: flavour that ran ("int8", "fp32").
+        precision: flavour that ran ("int8", "bf16", "fp32").
         engine: what the engine says of itself (`Session.describe`).
         stage_ms: float64 [S, 4], in the order of `STAGES`.
         start_s: float64 [S], when each sample began, from the first sample of the run.
@@ -95,20 +95,27 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class PrecisionRatio:
-    """Median frame -> mask time of INT8 over that of FP32 (0.25: four times as fast), 95 % interval."""
+    """Median frame -> mask time of INT8 over that of a floating-point precision, 95 % interval.
+
+    0.25 means four times as fast. `against` is that precision: "fp32", or the half-precision float that
+    the machine computes natively ("bf16").
+    """
 
     model: str
     size: Size
     backend: str
+    against: str
     ratio: float
     low: float
     high: float
 
     def to_json(self) -> Dict[str, Any]:
+        """As JSON; the key "int8_over_fp32" holds the ratio to `against`, whichever that is."""
         return {
             "model": self.model,
             "size": str(self.size),
             "backend": self.backend,
+            "against": self.against,
             "int8_over_fp32": round(self.ratio, 4),
             "ci95": [round(self.low, 4), round(self.high, 4)],
             "speedup": round(1 / self.ratio, 2),
@@ -121,7 +128,8 @@ class ProfileResult:
 
     Attributes:
         cases: in the order they were given.
-        ratios: INT8 over FP32, one for each network, size and engine that ran in both.
+        ratios: INT8 over each floating-point precision, for each network, size and engine that ran in
+            both; over FP32 first.
         reasons: why the figures cannot be trusted; empty = conclusive.
         source: size of the camera frames.
         burst: samples taken of one case before the next one's turn.
@@ -140,6 +148,15 @@ class ProfileResult:
     @property
     def conclusive(self) -> bool:
         return not self.reasons
+
+    def part(self, cases: Sequence[CaseResult], max_drift: float) -> ProfileResult:
+        """What the same run says of some of its cases alone."""
+        return replace(
+            self,
+            cases=tuple(cases),
+            ratios=precision_ratios(cases, self.burst),
+            reasons=drift_reasons(cases, max_drift),
+        )
 
     def to_json(self) -> Dict[str, Any]:
         """The "profile" section of a report; `runtime.report` describes it."""
@@ -166,28 +183,38 @@ def drift_reasons(cases: Sequence[CaseResult], max_drift: float) -> Tuple[str, .
 
 
 def precision_ratios(cases: Sequence[CaseResult], burst: int) -> Tuple[PrecisionRatio, ...]:
-    """INT8 over FP32 wherever a network, size and engine ran in both.
+    """INT8 over each floating-point precision of the same network, size and engine; over FP32 first."""
+    found: List[PrecisionRatio] = []
+    for int8 in (case for case in cases if case.precision == "int8"):
+        like = (int8.model, int8.size, int8.backend)
+        alike = [case for case in cases if (case.model, case.size, case.backend) == like]
+        floats = [case for case in alike if not case.precision.startswith("int8")]
+        for other in sorted(floats, key=lambda case: case.precision != "fp32"):
+            interval = ratio_of_medians(int8.frame_to_mask_ms, other.frame_to_mask_ms, burst)
+            found.append(PrecisionRatio(*like, other.precision, *interval))
+    return tuple(found)
+
+
+def ratio_of_medians(int8_ms: np.ndarray, float_ms: np.ndarray, burst: int) -> Tuple[float, float, float]:
+    """Median of `int8_ms` over that of `float_ms`, and its 95 % bootstrap interval.
 
     Whole rounds are resampled, the same ones for both precisions: samples of one burst resemble each
     other, and a machine that was slow in one round was slow for both. Single samples would give an
     interval that is too narrow.
+
+    Args:
+        int8_ms: float64 [S], as `take_turns` took them; S is a multiple of `burst`.
+        float_ms: likewise, of the same run.
+        burst: samples taken of one before the other's turn.
+
+    Returns:
+        (ratio, low, high).
     """
-    found: List[PrecisionRatio] = []
-    for int8 in cases:
-        for fp32 in cases:
-            same = (int8.model, int8.size, int8.backend) == (fp32.model, fp32.size, fp32.backend)
-            if same and (int8.precision, fp32.precision) == ("int8", "fp32"):
-                ratio, low, high = _ratio(int8.frame_to_mask_ms, fp32.frame_to_mask_ms, burst)
-                found.append(PrecisionRatio(int8.model, int8.size, int8.backend, ratio, low, high))
-    return tuple(found)
-
-
-def _ratio(int8_ms: np.ndarray, fp32_ms: np.ndarray, burst: int) -> Tuple[float, float, float]:
     rounds = len(int8_ms) // burst
     drawn = np.random.default_rng(0).integers(0, rounds, (BOOTSTRAP_RESAMPLES, rounds))
     medians = [
         np.median(times.reshape(rounds, burst)[drawn].reshape(BOOTSTRAP_RESAMPLES, -1), axis=1)
-        for times in (int8_ms, fp32_ms)
+        for times in (int8_ms, float_ms)
     ]
     low, high = np.percentile(medians[0] / medians[1], (2.5, 97.5))
-    return float(np.median(int8_ms) / np.median(fp32_ms)), float(low), float(high)
+    return float(np.median(int8_ms) / np.median(float_ms)), float(low), float(high)

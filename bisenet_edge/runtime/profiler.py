@@ -33,6 +33,8 @@ WARMUP_S = 0.5
 JPEG_QUALITY = 90
 
 Clock = Callable[[], int]
+Sampler = Callable[[], Tuple[int, ...]]
+"""Does the work once and tells the readings of a clock in nanoseconds: at the start, after each stage."""
 
 
 @dataclass(frozen=True)
@@ -101,21 +103,10 @@ def profile(
     """
     source = _check(cases, frames)
     jpegs = [_encode(frame) for frame in frames]
-    lanes = [_Lane(case, jpegs, source) for case in cases]
-    for done, lane in enumerate(lanes):
-        progress("warming up", done, len(lanes))
-        lane.warm_up(clock_ns)
-    progress("warming up", len(lanes), len(lanes))
-
-    rounds = -(-options.samples // options.burst)
-    start_ns = clock_ns()
-    for turn in range(rounds):
-        progress("profiling", turn, rounds)
-        for lane in lanes:
-            lane.burst(options.burst, clock_ns)
-    progress("profiling", rounds, rounds)
-
-    results = tuple(lane.result(start_ns) for lane in lanes)
+    lanes = [_Lane(case, jpegs, source, clock_ns) for case in cases]
+    taken = take_turns([lane.sample for lane in lanes], options, progress, clock_ns=clock_ns)
+    start_ns = int(taken[0][0, 0])
+    results = tuple(lane.result(stamps_ns, start_ns) for lane, stamps_ns in zip(lanes, taken))
     return ProfileResult(
         cases=results,
         ratios=precision_ratios(results, options.burst),
@@ -125,6 +116,52 @@ def profile(
         peak_rss_mb=peak_rss_mb(),
         machine=describe_machine(),
     )
+
+
+def take_turns(
+    samplers: Sequence[Sampler],
+    options: ProfileOptions,
+    progress: Progress = quiet,
+    *,
+    clock_ns: Clock = time.perf_counter_ns,
+) -> List[np.ndarray]:
+    """Warm every sampler up, then sample them in turns, a burst of each in every round.
+
+    Each burst begins with one sample that is not recorded. That one refills the caches that the others
+    have emptied: a network running alone would not pay for it.
+
+    Args:
+        samplers: at least one.
+        options: number of samples and burst.
+        progress: told "warming up" and "profiling".
+        clock_ns: the clock that the samplers read.
+
+    Returns:
+        per sampler what it told, int64 [S, stages + 1], in the order it was taken; S is a multiple of the
+        burst.
+    """
+    for done, sampler in enumerate(samplers):
+        progress("warming up", done, len(samplers))
+        _warm_up(sampler, clock_ns)
+    progress("warming up", len(samplers), len(samplers))
+
+    rounds = -(-options.samples // options.burst)
+    taken: List[List[Tuple[int, ...]]] = [[] for _ in samplers]
+    for turn in range(rounds):
+        progress("profiling", turn, rounds)
+        for sampler, stamps_ns in zip(samplers, taken):
+            sampler()
+            stamps_ns.extend(sampler() for _ in range(options.burst))
+    progress("profiling", rounds, rounds)
+    return [np.asarray(stamps_ns, np.int64) for stamps_ns in taken]
+
+
+def _warm_up(sampler: Sampler, clock_ns: Clock) -> None:
+    """Run at least 10 times and 0.5 s: first calls allocate, and a CPU needs time to clock up."""
+    start_ns, runs = clock_ns(), 0
+    while runs < WARMUP_RUNS or clock_ns() - start_ns < WARMUP_S * 1e9:
+        sampler()
+        runs += 1
 
 
 def peak_rss_mb() -> float:
@@ -139,11 +176,12 @@ def peak_rss_mb() -> float:
 
 
 class _Lane:
-    """One case: its buffers, made once, and its samples."""
+    """One case and its buffers, made once."""
 
-    def __init__(self, case: Case, jpegs: List[np.ndarray], source: Size) -> None:
+    def __init__(self, case: Case, jpegs: List[np.ndarray], source: Size, clock_ns: Clock) -> None:
         self._case = case
         self._jpegs = jpegs
+        self._clock_ns = clock_ns
         self._manifest = case.session.artifact.manifest
         self._fit = Fit(source.hw, self._manifest.size)
         self._fitted = self._fit.new_input()
@@ -151,25 +189,9 @@ class _Lane:
         self._mask = np.empty(source.hw, np.uint8)
         self._canvas = np.empty((*source.hw, 3), np.uint8)
         self._runs = 0
-        self._stamps_ns: List[Tuple[int, int, int, int, int]] = []
 
-    def warm_up(self, clock_ns: Clock) -> None:
-        """Run at least 10 times and 0.5 s: first calls allocate, and a CPU needs time to clock up."""
-        start_ns, runs = clock_ns(), 0
-        while runs < WARMUP_RUNS or clock_ns() - start_ns < WARMUP_S * 1e9:
-            self._run(clock_ns)
-            runs += 1
-
-    def burst(self, samples: int, clock_ns: Clock) -> None:
-        """Take `samples` samples, after one run that is not recorded.
-
-        That one refills the caches that the other cases have emptied: a network running alone would not
-        pay for it.
-        """
-        self._run(clock_ns)
-        self._stamps_ns.extend(self._run(clock_ns) for _ in range(samples))
-
-    def _run(self, clock_ns: Clock) -> Tuple[int, int, int, int, int]:
+    def sample(self) -> Tuple[int, ...]:
+        clock_ns = self._clock_ns
         jpeg = self._jpegs[self._runs % len(self._jpegs)]
         self._runs += 1
         begun = clock_ns()
@@ -182,8 +204,7 @@ class _Lane:
         self._overlay.draw(image, self._fit.undo(mask, self._mask), self._canvas)
         return begun, decoded, resized, inferred, clock_ns()
 
-    def result(self, start_ns: int) -> CaseResult:
-        stamps_ns = np.asarray(self._stamps_ns, np.int64)
+    def result(self, stamps_ns: np.ndarray, start_ns: int) -> CaseResult:
         session = self._case.session
         return CaseResult(
             name=self._case.name,

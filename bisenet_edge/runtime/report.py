@@ -14,18 +14,46 @@ as "-". A key with "?" may be left out.
     accuracy     {"data": uri, "split": "val", "images": n, "classes": [names],
                   "fp32": {"miou": 0..1, "iou": [0..1 or null]}, "int8": {the same},
                   "drop_points": x, "class_drop_points": [x or null], "pixel_agreement": 0..1,
-                  "max_drop": points or null (no gate), "passed": bool}
+                  "max_drop": points or null (no gate), "max_class_drop"?: points or null, "passed": bool}
                   A drop is FP32 less INT8, in points of IoU (percent): above 0, INT8 is worse.
+    payoff       {"chosen": "int8" | "bf16" | "fp32", "reason": text, "backend",
+                  "machine": `machine.describe_machine()`,
+                  "cases": [{"precision", "p50_ms", "p90_ms"}], "int8_over_float": ratio of the medians,
+                  "ci95": [low, high], "float": "bf16" | "fp32", what INT8 was timed against,
+                  "conclusive": bool}
     profile      `ProfileResult.to_json()`: {"cases": [{"name", "model", "size", "backend", "precision",
                   "stages": {"decode" | "resize" | "infer" | "sink": LATENCY}, "frame_to_mask": LATENCY,
                   "total": LATENCY, "fps_p50", "fps_throughput", "drift": fraction,
                   "paper": {"source", "device", "time_ms", "fps"} or null, "engine": {...},
                   "samples": {"start_s": [...], "decode_ms": [...], ...}}],
-                  "ratios": [{"model", "size", "backend", "int8_over_fp32", "ci95": [low, high], "speedup"}],
+                  "ratios": [{"model", "size", "backend", "against"?: "fp32" | "bf16" (else "fp32"),
+                              "int8_over_fp32": over `against`, "ci95": [low, high], "speedup"}],
                   "conclusive": bool, "reasons": [text], "source": "1280x720", "burst": n,
                   "peak_rss_mb": x, "machine": {...}}
-    calibration  {"observer": "entropy", "data": uri, "images": n, "seed": n, "recipe"?: name,
-                  "ranges": [{"tensor": name, "amax": x}] in graph order}
+    search       {"data": uri, "split", "images": n, "backend", "max_drop": points or null,
+                  "max_class_drop": points or null, "passed": bool, "chosen": name of a step or null,
+                  "reason": text, "fp32": {"miou": 0..1, "infer_ms"},
+                  "steps": [{"name", "stage": "ptq" | "correction" | "fallback" | "qat", "miou": 0..1,
+                             "drop_points", "worst_class": name, "worst_class_drop_points", "infer_ms",
+                             "speedup": FP32 time over this one's, "passed": bool, "note"?: text}],
+                  "sensitivity"?: [{"block", "convolutions": n,
+                                    "only_drop_points": with only this block in INT8,
+                                    "without_drop_points": with all but this block in INT8}]}
+    qat          {"data": uri, "epochs": [{"epoch": n, "loss", "miou": 0..1 or null}],
+                  "fp32_miou": 0..1, "start_miou": 0..1, after PTQ and before training, "best_miou": 0..1,
+                  "ranges": "learned" | "frozen", "distillation": weight, "learning_rate", "batch": n}
+    calibration  {"method"?: "ptq" | "qat", "observer": "entropy", "data": uri, "images": n, "seed": n,
+                  "recipe"?: name, "corrections"?: ["equalization", "bias correction"],
+                  "coverage"?: [{"class", "images": n that show it, "available": n of the split that do,
+                                 "pixels": 0..1 of all calibrated, "split_pixels": 0..1 of the split's}],
+                  "ranges": [{"tensor": name, "amax": x, "largest"?: magnitude seen,
+                              "saturated"?: 0..1 of the values beyond amax,
+                              "histogram"?: {"limit": x, "counts": [n in equal bins of magnitude, 0..limit]}}]
+                            in graph order}
+    lint         {"findings": [{"rule", "severity": "error" | "warning", "flavour", "node",
+                                "message", "fix"}],
+                  "convolutions": n, "int8": n, "kept_float": [names], "rules": [{"name", "what"}],
+                  "engine"?: {"name", "version", "convolutions": n, "convolutions_int8": n}}
     run          {"source", "sinks": [uris], "frames": n, "dropped": n, "wall_s", "fps",
                   "deadline_ms"?, "deadline_misses"?: n, "frame_age"?: LATENCY, "stages"?: {name: LATENCY}}
     pictures     [{"caption", "file": path of a PNG, relative to the report's folder or absolute}]
@@ -47,7 +75,10 @@ from typing import Any, Dict, Mapping, Tuple
 from bisenet_edge.errors import ArtifactError, SinkError, unknown_name
 from bisenet_edge.resources import replace_when_written
 
-SECTIONS = ("export", "accuracy", "profile", "calibration", "run", "pictures", "machine")
+SECTIONS = (
+    "export", "accuracy", "payoff", "profile", "search", "qat", "calibration", "lint", "run", "pictures",
+    "machine",
+)  # fmt: skip
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
 HTML_PACKAGES = ("jinja2", "matplotlib")

@@ -7,19 +7,34 @@ from __future__ import annotations
 
 import base64
 import pkgutil
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import bisenet_edge
 from bisenet_edge.errors import ArtifactError
-from bisenet_edge.runtime import report_plots
+from bisenet_edge.runtime import report_plots, report_plots_calibration, report_plots_int8
 
-TEMPLATE = "templates/report.html.j2"
+TEMPLATE = "report.html.j2"
 NONE = "-"
+SHOWN_SATURATED = 8
+SHOWN = ("export", "accuracy", "payoff", "profile", "search", "qat", "calibration", "lint", "run")
+
+PLOTS = (
+    "iou",
+    "histograms",
+    "stages",
+    "timeline",
+    "search",
+    "sensitivity",
+    "qat",
+    "ranges",
+    "range_histograms",
+)
 
 
 @dataclass(frozen=True)
@@ -42,21 +57,24 @@ def render(folder: Path, sections: Mapping[str, Any]) -> str:
     Raises:
         ArtifactError: a section lacks something that the page shows.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        loader=jinja2.FunctionLoader(_template),
+    )
     environment.filters.update(FILTERS)
-    # From the package's loader: the files may lie inside a zip.
-    source = pkgutil.get_data(__package__, TEMPLATE) or b""
     try:
-        return environment.from_string(source.decode("utf-8")).render(
+        return environment.get_template(TEMPLATE).render(
             title=folder.resolve().name,
             version=bisenet_edge.__version__,
             tiles=_tiles(sections),
             plots=_plots(sections),
             images=[_picture(folder, picture) for picture in sections.get("pictures") or []],
-            **{name: sections.get(name) for name in ("export", "accuracy", "profile", "calibration", "run")},
-            machine=sections.get("machine") or (sections.get("profile") or {}).get("machine"),
+            machine=_machine(sections),
+            **{name: sections.get(name) for name in SHOWN},
         )
-    except (KeyError, TypeError, jinja2.UndefinedError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, jinja2.UndefinedError) as error:
         raise ArtifactError(
             "a section of a report is not of the shape that the page shows",
             got=f"{type(error).__name__}: {error}",
@@ -65,9 +83,22 @@ def render(folder: Path, sections: Mapping[str, Any]) -> str:
         ) from error
 
 
+def _template(name: str) -> str:
+    # From the package's loader: the files may lie inside a zip.
+    return (pkgutil.get_data(__package__, f"templates/{name}") or b"").decode("utf-8")
+
+
+def _machine(sections: Mapping[str, Any]) -> Any:
+    """The machine of the report, or the one that a measurement in it names."""
+    named = (sections, sections.get("profile") or {}, sections.get("payoff") or {})
+    return next((section["machine"] for section in named if section.get("machine")), None)
+
+
 def _plots(sections: Mapping[str, Any]) -> Dict[str, Markup]:
-    """Name -> SVG. matplotlib escapes the text inside, so it goes into the page as it is."""
-    drawn: Dict[str, str] = {}
+    """Name -> SVG, "" where there is nothing to draw. matplotlib escapes the text inside, so it goes into
+    the page as it is.
+    """
+    drawn = dict.fromkeys(PLOTS, "")
     if sections.get("accuracy"):
         drawn["iou"] = report_plots.class_iou(sections["accuracy"])
     cases = (sections.get("profile") or {}).get("cases")
@@ -75,8 +106,17 @@ def _plots(sections: Mapping[str, Any]) -> Dict[str, Markup]:
         drawn["histograms"] = report_plots.histograms(cases)
         drawn["stages"] = report_plots.stage_bars(cases)
         drawn["timeline"] = report_plots.timeline(cases)
-    if (sections.get("calibration") or {}).get("ranges"):
-        drawn["ranges"] = report_plots.ranges(sections["calibration"])
+    search, qat, calibration = (sections.get(s) or {} for s in ("search", "qat", "calibration"))
+    if search.get("steps"):
+        drawn["search"] = report_plots_int8.search(search)
+    if search.get("sensitivity"):
+        drawn["sensitivity"] = report_plots_int8.sensitivity(search)
+    if qat.get("epochs"):
+        drawn["qat"] = report_plots_int8.fine_tuning(qat)
+    if calibration.get("ranges"):
+        drawn["ranges"] = report_plots_calibration.ranges(calibration)
+        if any(entry.get("histogram") for entry in calibration["ranges"]):
+            drawn["range_histograms"] = report_plots_calibration.range_histograms(calibration)
     return {name: Markup(svg) for name, svg in drawn.items()}
 
 
@@ -85,13 +125,13 @@ def _tiles(sections: Mapping[str, Any]) -> List[Tile]:
     tiles: List[Tile] = []
     accuracy, profile, export = (sections.get(s) for s in ("accuracy", "profile", "export"))
     if accuracy:
-        limit = accuracy["max_drop"]
-        gate = "no gate" if limit is None else f"gate: at most {limit:g}"
-        state = "" if limit is None else ("good" if accuracy["passed"] else "bad")
         tiles.append(
             Tile("mIoU, INT8", percent(accuracy["int8"]["miou"]), f"FP32 {percent(accuracy['fp32']['miou'])}")
         )
-        tiles.append(Tile("drop", f"{points(accuracy['drop_points'])} points", gate, state))
+        tiles.append(_drop(accuracy))
+    payoff = sections.get("payoff")
+    if payoff:
+        tiles.append(_payoff(payoff))
     if profile and profile["cases"]:
         fastest = min(profile["cases"], key=lambda case: case["frame_to_mask"]["p50_ms"])
         p50_ms = fastest["frame_to_mask"]["p50_ms"]
@@ -101,13 +141,32 @@ def _tiles(sections: Mapping[str, Any]) -> List[Tile]:
         )
         for ratio in profile["ratios"][:1]:
             low, high = (1 / bound for bound in reversed(ratio["ci95"]))
-            note = f"{ratio['size']}, 95 %: {number(low)} to {number(high)}"
+            against = ratio.get("against", "fp32").upper()
+            note = f"as {against} at {ratio['size']}; 95 %: {number(low)} to {number(high)}"
             state = "good" if low > 1 else "bad"
-            tiles.append(Tile("INT8 over FP32", f"{number(ratio['speedup'])} x as fast", note, state))
+            tiles.append(Tile("INT8, times as fast", number(ratio["speedup"]), note, state))
     if export and export.get("convolutions"):
         found = export["convolutions"]
         tiles.append(Tile("convolutions in INT8", f"{found['int8']} of {found['all']}", found["engine"]))
     return tiles
+
+
+def _drop(accuracy: Mapping[str, Any]) -> Tile:
+    limits = [
+        f"at most {limit:g}{of}"
+        for limit, of in ((accuracy["max_drop"], ""), (accuracy.get("max_class_drop"), " in a class"))
+        if limit is not None
+    ]
+    state = "" if not limits else ("good" if accuracy["passed"] else "bad")
+    note = f"gate: {', '.join(limits)}" if limits else "no gate"
+    return Tile("drop", f"{points(accuracy['drop_points'])} points", note, state)
+
+
+def _payoff(payoff: Mapping[str, Any]) -> Tile:
+    note = f"INT8 takes {percent(payoff['int8_over_float'])} of the time of {payoff['float'].upper()}"
+    if not payoff["conclusive"]:
+        return Tile("precision chosen", payoff["chosen"].upper(), f"inconclusive; {note}", "bad")
+    return Tile("precision chosen", payoff["chosen"].upper(), note)
 
 
 def _picture(folder: Path, picture: Mapping[str, Any]) -> Dict[str, str]:
@@ -145,9 +204,55 @@ def megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.2f} MB"
 
 
-FILTERS: Mapping[str, Callable[..., str]] = {
+def share(fraction: Optional[float]) -> str:
+    """A fraction in percent, of which small ones matter too: 2.94 %, 0.0031 %."""
+    if fraction is None or not 0 < fraction < 1e-4:
+        return percent(fraction)
+    return "< 0.0001 %" if fraction < 1e-6 else f"{100 * fraction:.4f} %"
+
+
+def magnitude(value: Optional[float]) -> str:
+    """Four significant digits: 1.984, 12.31, 0.0004."""
+    return NONE if value is None else f"{value:.4g}"
+
+
+def sentence(text: str) -> str:
+    """Text that others wrote, with a full stop."""
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def breakable(name: str) -> Markup:
+    """A long name of a tensor or node, which may be broken where its parts meet."""
+    return Markup(re.sub("([_/])", r"\1<wbr>", str(escape(name))))
+
+
+def gate(section: Mapping[str, Any]) -> str:
+    """The gate of an accuracy or search section in words; "" when there is none."""
+    limits = ((section["max_drop"], "of mIoU"), (section.get("max_class_drop"), "in any class"))
+    return " and ".join(
+        f"at most {limit:g} point{'' if limit == 1 else 's'} {of}"
+        for limit, of in limits
+        if limit is not None
+    )
+
+
+def saturated(ranges: Sequence[Mapping[str, Any]]) -> List[Mapping[str, Any]]:
+    """The tensors of a calibration with most values beyond their range, the worst first."""
+    found = [entry for entry in ranges if entry.get("saturated")]
+    return sorted(found, key=lambda entry: -float(entry["saturated"]))[:SHOWN_SATURATED]
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
     "number": number,
     "percent": percent,
     "points": points,
     "megabytes": megabytes,
+    "share": share,
+    "magnitude": magnitude,
+    "sentence": sentence,
+    "breakable": breakable,
+    "gate": gate,
+    "saturated": saturated,
+    "by_drop": report_plots_int8.by_drop,
 }

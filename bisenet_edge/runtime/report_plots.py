@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import matplotlib
 import numpy as np
@@ -21,9 +21,13 @@ Plain = Mapping[str, Any]
 # Stand-in -> CSS variable. matplotlib writes colours in lower-case hexadecimal.
 INK, MUTED, GRID, FP32, INT8, OTHER = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"
 DECODE, RESIZE, INFER, SINK = "#010107", "#010108", "#010109", "#01010a"
+PTQ, CORRECTION, FALLBACK, QAT = "#01010b", "#01010c", "#01010d", "#01010e"
+CARD, BAD = "#01010f", "#010110"
 CSS = {
     INK: "--ink", MUTED: "--muted", GRID: "--line", FP32: "--fp32", INT8: "--int8", OTHER: "--other",
     DECODE: "--decode", RESIZE: "--resize", INFER: "--infer", SINK: "--sink",
+    PTQ: "--ptq", CORRECTION: "--correction", FALLBACK: "--fallback", QAT: "--qat",
+    CARD: "--card", BAD: "--bad",
 }  # fmt: skip
 PRECISION = {"fp32": FP32, "int8": INT8}
 STAGE = {"decode": DECODE, "resize": RESIZE, "infer": INFER, "sink": SINK}
@@ -36,6 +40,7 @@ STYLE = {
     # Comes with matplotlib, and is wider than what browsers use: labels measured with it are never cut.
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 11,
+    "text.parse_math": False,  # a name with dollar signs is a name
     "text.color": INK,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": GRID,
@@ -79,7 +84,7 @@ def class_iou(accuracy: Plain) -> str:
         axes.set_xlabel("IoU, %")
         axes.grid(visible=False, axis="y")
         figure.legend(loc="outside upper right", ncols=2)
-        return _svg(figure, "iou", "IoU per class, FP32 and INT8")
+        return svg(figure, "iou", "IoU per class, FP32 and INT8")
 
 
 def histograms(cases: Sequence[Plain]) -> str:
@@ -102,7 +107,7 @@ def histograms(cases: Sequence[Plain]) -> str:
             axes.grid(visible=False)
             axes.spines["left"].set_visible(False)
         axes.set_xlabel("frame to mask, ms")
-        return _svg(figure, "histogram", "Histograms of the frame to mask times")
+        return svg(figure, "histogram", "Histograms of the frame to mask times")
 
 
 def stage_bars(cases: Sequence[Plain]) -> str:
@@ -120,7 +125,7 @@ def stage_bars(cases: Sequence[Plain]) -> str:
         figure.legend(
             handles, labels, loc="outside upper right", ncols=4, columnspacing=1.2, handlelength=1.2
         )
-        return _svg(figure, "stages", "Median time of each stage, stacked")
+        return svg(figure, "stages", "Median time of each stage, stacked")
 
 
 def _stacked(axes: Any, cases: Sequence[Plain]) -> None:
@@ -154,7 +159,7 @@ def timeline(cases: Sequence[Plain]) -> str:
         entries = [panel.get_legend_handles_labels() for panel in figure.axes]
         by_label = {label: handle for handles, labels in entries for handle, label in zip(handles, labels)}
         figure.legend(by_label.values(), by_label.keys(), loc="outside upper right", ncols=3)
-        return _svg(figure, "timeline", "Frame to mask times over the run, relative to the median")
+        return svg(figure, "timeline", "Frame to mask times over the run, relative to the median")
 
 
 def _relative_times(axes: Any, case: Plain) -> None:
@@ -171,22 +176,6 @@ def _relative_times(axes: Any, case: Plain) -> None:
         linewidth=1.8,
         label=case["precision"].upper(),
     )
-
-
-def ranges(calibration: Plain) -> str:
-    """Largest absolute value that each quantizer represents, in graph order."""
-    amax = np.array([entry["amax"] for entry in calibration["ranges"]], np.float64)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure((2 * WIDTH_IN, 2.8))
-        axes = figure.subplots()
-        axes.bar(range(len(amax)), amax, 0.7, color=INT8, linewidth=0)
-        axes.set_yscale("log")
-        axes.set_ylim(0.5 * amax.min(), 2 * amax.max())
-        axes.set_xlim(-0.7, len(amax) - 0.3)
-        axes.set_xlabel("quantizer, in graph order")
-        axes.set_ylabel("amax")
-        axes.grid(visible=False, axis="x")
-        return _svg(figure, "ranges", "Range of each quantizer")
 
 
 def frame_to_mask_ms(case: Plain) -> np.ndarray:
@@ -208,7 +197,7 @@ def _count(cases: Sequence[Plain], size: str) -> int:
     return sum(case["size"] == size for case in cases)
 
 
-def _svg(figure: Figure, name: str, description: str) -> str:
+def svg(figure: Figure, name: str, description: str) -> str:
     """The drawing as an SVG element that can stand in a page beside others."""
     buffer = io.StringIO()
     # The salt keeps the ids of two drawings in one page apart, and equal from run to run.
@@ -219,6 +208,13 @@ def _svg(figure: Figure, name: str, description: str) -> str:
     text = text[text.index("<svg") :]  # an XML prolog and a DTD address have no place in HTML
     for stand_in, variable in CSS.items():
         text = text.replace(stand_in, f"var({variable})")
+    # Hundredths of a point cannot be seen, and the digits after them are most of a drawing's size.
+    text = re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path.group()), text)
     # Ids of groups ("line2d_3") repeat from drawing to drawing and nothing refers to them.
     text = re.sub(r' id="[A-Za-z0-9.]+_\d+"| xmlns(:xlink)?="[^"]*"', "", text)
     return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(description)}"', 1)
+
+
+def floats(values: Sequence[Optional[float]]) -> np.ndarray:
+    """float64 of the same length; nan for null."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)

@@ -17,7 +17,7 @@ import io
 import json
 import tarfile
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -126,12 +126,18 @@ def _bundle_files(artifact: Artifact, board: Board, name: str) -> dict[str, byte
         "README.txt": _filled(deploy / "bundle-readme.txt.in", words),
         "bisenet-edge.service": deploy / "bisenet-edge.service",
         "board.json": (json.dumps({**board.to_json(), "made_by": __version__}, indent=2) + "\n").encode(),
-        f"artifact/{MANIFEST}": artifact.path / MANIFEST,
+        f"artifact/{MANIFEST}": _manifest_of(artifact),
     }
     # Only what the manifest lists: whatever else lies in the folder has no hash to be checked against.
     for relative in artifact.manifest.files:
         files[f"artifact/{relative}"] = artifact.path / relative
     return files
+
+
+def _manifest_of(artifact: Artifact) -> bytes:
+    # What runs by default was chosen by timing on the machine that exported; the device is another one.
+    manifest = replace(artifact.manifest, runs=artifact.manifest.precision)
+    return (json.dumps(manifest.to_json(), indent=2) + "\n").encode()
 
 
 def _filled(template: Path, words: dict[str, str]) -> bytes:

@@ -34,6 +34,7 @@ class Checkpoint:
         recipe: the training recipe, as JSON.
         metrics: what was measured of these weights, as JSON.
         progress: epoch and step at which they were written.
+        quantization: how its INT8 twin was made, as JSON (`quant.twin`); empty without one.
         sha256: of the file; empty for a checkpoint not read from one.
     """
 
@@ -43,6 +44,7 @@ class Checkpoint:
     recipe: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, int] = field(default_factory=dict)
+    quantization: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
 
     def build(self) -> BiSeNet:
@@ -96,6 +98,7 @@ def write(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
         "recipe": json.dumps(checkpoint.recipe),
         "metrics": json.dumps(checkpoint.metrics),
         "progress": json.dumps(checkpoint.progress),
+        "quantization": json.dumps(checkpoint.quantization),
     }
     with replace_when_written(path) as temporary:
         save_file(tensors, str(temporary), metadata=header)
@@ -136,6 +139,7 @@ def read(path: Path) -> Checkpoint:
             recipe=json.loads(header["recipe"]),
             metrics=json.loads(header["metrics"]),
             progress=json.loads(header["progress"]),
+            quantization=json.loads(header.get("quantization", "{}")),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
     except (KeyError, TypeError, ValueError) as error:

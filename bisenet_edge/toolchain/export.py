@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,26 +28,21 @@ from bisenet_edge.errors import SinkError
 from bisenet_edge.frame import Size
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.resources import replace_when_written
+from bisenet_edge.runtime.accuracy import compare
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.runtime.fit import Fit
 from bisenet_edge.runtime.machine import describe_machine
+from bisenet_edge.runtime.payoff import Payoff, int8_pays
 from bisenet_edge.runtime.selftest import write_golden
 from bisenet_edge.toolchain.checkpoint import Checkpoint
+from bisenet_edge.toolchain.int8 import Int8, Int8Options, gate_data, make_int8
+from bisenet_edge.toolchain.loop import EpochResult
 from bisenet_edge.toolchain.onnx_graph import to_float16, to_onnx
-from bisenet_edge.toolchain.quant.calibrate import observe, ranges, set_ranges
-from bisenet_edge.toolchain.quant.fold import collapse_pairs, fold
-from bisenet_edge.toolchain.quant.noise import quieter_when_dense
-from bisenet_edge.toolchain.quant.observers import OBSERVERS
-from bisenet_edge.toolchain.quant.placement import insert_quantizers
-from bisenet_edge.toolchain.quant.select_frames import CalibrationFrames, CalibrationRecipe, load
+from bisenet_edge.toolchain.quant.fold import fold
 from bisenet_edge.toolchain.verify import verify
 
-DEFAULT_OBSERVER = "mse"
 GOLDEN_FRAMES = 4
-COLLAPSE = ("auto", "never")
 TOOLS = ("torch", "onnx", "onnxsim", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
-
-assert DEFAULT_OBSERVER in OBSERVERS
 
 
 @dataclass(frozen=True)
@@ -56,48 +51,33 @@ class ExportOptions:
 
     Attributes:
         size: of the network's input.
-        calibration: recipe of the INT8 calibration; None = no INT8 model.
-        observer: how ranges are chosen: "max", "percentile", "entropy" or "mse".
-        collapse: "auto" merges a depthwise + pointwise pair where that was measured to lower the
-            quantization noise; "never" leaves all pairs.
+        int8: how the INT8 network is made; None = no INT8 model.
         verify_data: data set whose val split gives the frames for verification and self-test; "" =
             synthetic streets of the same size.
     """
 
     size: Size
-    calibration: CalibrationRecipe | None = None
-    observer: str = DEFAULT_OBSERVER
-    collapse: str = "auto"
+    int8: Int8Options | None = None
     verify_data: str = ""
 
     @property
     def precision(self) -> str:
-        return "int8" if self.calibration else "fp32"
+        return "int8" if self.int8 else "fp32"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An artifact and what was found while making it.
+    """What an export gave.
 
     Attributes:
-        artifact: written and verified.
-        ranges: per quantizer: amax, largest value seen, share saturated; empty without INT8.
-        collapsed: how many depthwise + pointwise pairs were merged.
+        artifact: written and verified; None when a gate was set and nothing passed it.
+        int8: how the INT8 network came about; None without one.
+        payoff: whether INT8 is faster here; None without it.
     """
 
-    artifact: Artifact
-    ranges: dict[str, dict[str, float]]
-    collapsed: int
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """A calibrated INT8 network with its provenance."""
-
-    network: fx.GraphModule
-    frames: CalibrationFrames
-    ranges: dict[str, dict[str, float]]
-    collapsed: int
+    artifact: Artifact | None
+    int8: Int8 | None = None
+    payoff: Payoff | None = None
 
 
 def default_name(checkpoint: Checkpoint, options: ExportOptions) -> str:
@@ -106,9 +86,16 @@ def default_name(checkpoint: Checkpoint, options: ExportOptions) -> str:
 
 
 def export(
-    checkpoint: Checkpoint, options: ExportOptions, folder: Path, progress: Progress = quiet
+    checkpoint: Checkpoint,
+    options: ExportOptions,
+    folder: Path,
+    *,
+    on_epoch: Callable[[EpochResult], None] = lambda result: None,
+    progress: Progress = quiet,
 ) -> Exported:
     """Make an artifact; `folder` appears (or is replaced) only when every file was verified.
+
+    When a gate was set and no network passes it, nothing is written, and what was tried is returned.
 
     Raises:
         CheckpointError: the weights do not fit the network.
@@ -117,25 +104,74 @@ def export(
         SinkError: the folder cannot be written, or holds something else than an artifact.
     """
     _refuse_foreign(folder)
-    with replace_when_written(folder) as temporary:
-        frames = _verification_frames(options)
-        folded = fold(checkpoint.build())
-        networks = {"fp32": folded}
-        quantized = None
-        if options.calibration is not None:
-            quantized = quantize(folded, options, progress)
-            networks["int8"] = quantized.network
-        temporary.mkdir(parents=True)
-        _write_models(networks, options.size, temporary, progress)
-        manifest = _manifest(checkpoint, options, quantized, folder.name)
-        manifest = replace(manifest, files=hash_files(temporary))
-        figures, golden = verify(Artifact(temporary, manifest), networks, frames, progress)
-        write_golden(temporary, frames, golden)
-        measured = {"verification": figures, "machine": describe_machine()}
-        manifest = replace(manifest, files=hash_files(temporary), measured=measured)
-        write_manifest(temporary, manifest)
-    artifact = Artifact(folder, manifest)
-    return Exported(artifact, quantized.ranges if quantized else {}, quantized.collapsed if quantized else 0)
+    try:
+        # Entered before the long work: a folder that cannot be written is found first.
+        with replace_when_written(folder) as temporary:
+            return _export(checkpoint, options, _Place(folder, temporary, on_epoch, progress))
+    except _PromiseBrokenError as broken:
+        return Exported(None, broken.int8)
+
+
+class _PromiseBrokenError(Exception):
+    """Leaves `export` without an artifact; a report to the caller, not an error."""
+
+    def __init__(self, int8: Int8) -> None:
+        super().__init__()
+        self.int8 = int8
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an artifact is made, under which name it will stand, and who is told."""
+
+    folder: Path
+    temporary: Path
+    on_epoch: Callable[[EpochResult], None]
+    progress: Progress
+
+
+def _export(checkpoint: Checkpoint, options: ExportOptions, place: _Place) -> Exported:
+    temporary, progress = place.temporary, place.progress
+    frames = _verification_frames(options)
+    folded = fold(checkpoint.build())
+    networks, int8 = {"fp32": folded}, None
+    if options.int8 is not None:
+        int8 = make_int8(
+            checkpoint, folded, options.size, options.int8, on_epoch=place.on_epoch, progress=progress
+        )
+        if int8.quantized is None:
+            raise _PromiseBrokenError(int8)
+        networks["int8"] = int8.quantized.network
+    temporary.mkdir(parents=True)
+    _write_models(networks, options.size, temporary, progress)
+    manifest = _manifest(checkpoint, options, int8, place.folder.name)
+    manifest = replace(manifest, files=hash_files(temporary))
+    figures, golden = verify(Artifact(temporary, manifest), networks, frames, progress)
+    write_golden(temporary, frames, golden)
+    measured: dict[str, Any] = {"verification": figures, "machine": describe_machine()}
+    manifest = replace(manifest, files=hash_files(temporary), measured=measured)
+    payoff = _payoff(Artifact(temporary, manifest), options.int8, progress)
+    if payoff is not None:
+        measured["payoff"] = payoff.to_json()
+        manifest = replace(manifest, runs=payoff.chosen)
+    write_manifest(temporary, manifest)
+    return Exported(Artifact(place.folder, manifest), int8, payoff)
+
+
+def _payoff(artifact: Artifact, options: Int8Options | None, progress: Progress) -> Payoff | None:
+    """Which precision runs by default: the fastest one, as long as it keeps the promise too."""
+    if options is None:
+        return None
+    payoff = int8_pays(artifact, progress=progress)
+    if options.gate is None or payoff.chosen in ("int8", "fp32"):
+        return payoff
+    dataset = open_dataset(gate_data(options, artifact.manifest.size), "val")
+    comparison = compare(artifact, dataset, payoff.chosen, progress=progress)
+    if comparison.passes(options.gate):
+        return payoff
+    name, drop = payoff.chosen.upper(), comparison.drop_points
+    reason = f"{payoff.reason}, but {name} drops by {drop:.2f} points and breaks the promise that INT8 keeps"
+    return replace(payoff, chosen="int8", reason=reason)
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -156,23 +192,6 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def quantize(folded: fx.GraphModule, options: ExportOptions, progress: Progress = quiet) -> Quantized:
-    """Calibrate an INT8 network (post-training quantization).
-
-    Raises:
-        CalibrationError: images or ranges that cannot be used.
-    """
-    assert options.calibration is not None
-    calibration = load(options.calibration, options.size, progress)
-    merged: set[str] = set()
-    if options.collapse == "auto":
-        merged = quieter_when_dense(folded, calibration.frames, options.observer)
-    network = insert_quantizers(collapse_pairs(folded, merged.__contains__))
-    histograms = observe(network, calibration.frames, progress)
-    set_ranges(network, histograms, options.observer)
-    return Quantized(network, calibration, ranges(network, histograms), len(merged))
-
-
 def _verification_frames(options: ExportOptions) -> Sequence[np.ndarray]:
     # Streets of the network's own size: of another shape, part of every frame would be padding.
     dataset = open_dataset(options.verify_data or f"synthetic:?count=20&size={options.size}", "val")
@@ -191,17 +210,7 @@ def _write_models(networks: dict[str, fx.GraphModule], size: Size, folder: Path,
         progress("writing models", done, len(networks))
 
 
-def _manifest(
-    checkpoint: Checkpoint, options: ExportOptions, quantized: Quantized | None, name: str
-) -> Manifest:
-    calibration: dict[str, Any] = {}
-    if quantized is not None:
-        calibration = {
-            "method": "ptq",
-            "observer": options.observer,
-            "collapsed_pairs": quantized.collapsed,
-            **quantized.frames.provenance,
-        }
+def _manifest(checkpoint: Checkpoint, options: ExportOptions, int8: Int8 | None, name: str) -> Manifest:
     tools = {tool: importlib.metadata.version(tool) for tool in TOOLS}
     return Manifest(
         name=name,
@@ -216,6 +225,19 @@ def _manifest(
             "recipe": checkpoint.recipe,
             **checkpoint.progress,
         },
-        calibration=calibration,
+        calibration=_calibration(int8) if int8 else {},
         tools={"bisenet-edge": __version__, "python": platform.python_version(), **tools},
     )
+
+
+def _calibration(int8: Int8) -> dict[str, Any]:
+    quantized = int8.quantized
+    assert quantized is not None
+    return {
+        "method": quantized.method,
+        "observer": quantized.scheme.observer,
+        "corrections": list(quantized.scheme.corrections),
+        "keep_float": sorted(quantized.scheme.keep_float),
+        "collapsed_pairs": len(quantized.collapsed),
+        **int8.provenance,
+    }

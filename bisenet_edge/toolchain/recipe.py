@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bisenet_edge.config import read_toml
 from bisenet_edge.errors import ConfigError
 from bisenet_edge.frame import Size
+
+if TYPE_CHECKING:
+    from typing import Self
 
 LOSS_STRIDES = (1, 2, 4, 8)
 
@@ -77,7 +80,7 @@ class Recipe:
         return Size.parse(self.crop)
 
     @classmethod
-    def read(cls, path: Path, **overrides: Any) -> Recipe:
+    def read(cls, path: Path, **overrides: Any) -> Self:
         """Read a recipe; values given as keywords (not None) win over the file's.
 
         Raises:
@@ -88,7 +91,7 @@ class Recipe:
         return cls.build({**read_toml(path, {}, optional), **_given(overrides)}, str(path))
 
     @classmethod
-    def build(cls, values: dict[str, Any], where: str) -> Recipe:
+    def build(cls, values: dict[str, Any], where: str) -> Self:
         """Make a recipe from loose values.
 
         Raises:
@@ -102,7 +105,7 @@ class Recipe:
         return cls(**{**values, "data": tuple(values["data"])})
 
     @classmethod
-    def from_options(cls, **options: Any) -> Recipe:
+    def from_options(cls, **options: Any) -> Self:
         """Make a recipe from the paper's defaults and the options that are not None."""
         return cls.build(_given(options), "training")
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
 from bisenet_edge.artifact import MODEL_FILES, Artifact
+from bisenet_edge.errors import SinkError
+from bisenet_edge.labels import LabelSet
+from bisenet_edge.runtime.backends import PACKAGES
+from bisenet_edge.runtime.machine import describe_machine
 from bisenet_edge.runtime.overlay import Overlay
 from bisenet_edge.runtime.report import WrittenReport, write_report
 from bisenet_edge.runtime.selftest import read_golden
+from bisenet_edge.toolchain.checkpoint import Checkpoint
 from bisenet_edge.toolchain.export import Exported
+from bisenet_edge.toolchain.int8 import Int8
 from bisenet_edge.toolchain.onnx_graph import OPSET, TYPED_OPSET
 from bisenet_edge.toolchain.verify import INT8_SPREAD, LEAST_AGREEMENT
 
@@ -27,28 +34,59 @@ PICTURE = "pictures/golden-0.png"
 def write_export_report(exported: Exported) -> WrittenReport:
     """Write report.json and report.html of a new artifact, without the sections of later commands."""
     artifact = exported.artifact
-    manifest = artifact.manifest
-    report = {
-        "export": _export_section(exported),
+    assert artifact is not None
+    report: dict[str, Any] = {
+        "export": _export_section(exported, artifact),
         "pictures": [_picture(artifact)],
-        "machine": manifest.measured["machine"],
+        "machine": artifact.manifest.measured["machine"],
     }
-    if exported.ranges:
-        report["calibration"] = _calibration_section(exported)
+    if exported.payoff:
+        report["payoff"] = exported.payoff.to_json()
+    if exported.int8:
+        report["calibration"] = _calibration_section(artifact.manifest.calibration, exported.int8)
+        report.update(_tried(exported.int8, artifact.manifest.labels))
     return write_report(artifact.path, report)
 
 
-def _export_section(exported: Exported) -> dict[str, Any]:
-    folder, manifest = exported.artifact.path, exported.artifact.manifest
+def write_failure_report(exported: Exported, checkpoint: Checkpoint, folder: Path) -> WrittenReport:
+    """Write what was tried when nothing kept the promise, beside the place of the artifact.
+
+    The folder is `NAME-gate-failed`; it holds no manifest, so that no command takes it for an artifact.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    int8 = exported.int8
+    assert int8 is not None and int8.found is not None
+    place = folder.with_name(f"{folder.resolve().name}-gate-failed")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError("cannot write the report", got=f"{place}: {error.strerror}") from error
+    return write_report(place, {**_tried(int8, checkpoint.labels), "machine": describe_machine()})
+
+
+def _tried(int8: Int8, labels: LabelSet) -> dict[str, Any]:
+    sections: dict[str, Any] = {}
+    if int8.found:
+        sections["search"] = int8.found.to_json(labels.names)
+    if int8.tuned:
+        sections["qat"] = int8.tuned.report
+    return sections
+
+
+def _export_section(exported: Exported, artifact: Artifact) -> dict[str, Any]:
+    folder, manifest = artifact.path, artifact.manifest
     figures = manifest.measured["verification"]
     verification = []
     for key in (*LEAST_AGREEMENT, *INT8_SPREAD):
         if key not in figures:
             continue
         flavour, engine = key.split()
+        package = PACKAGES.get(engine, "onnxruntime")  # "reference" is ONNX Runtime too
         verification.append(
             {
-                "engine": f"{engine} {manifest.tools[engine]}",
+                "engine": f"{engine} ({package} {manifest.tools[package]})",
                 "precision": flavour,
                 "against": "torch, fake quantization" if flavour.startswith("int8") else "torch, FP32",
                 "frames": figures["frames"],
@@ -76,22 +114,26 @@ def _export_section(exported: Exported) -> dict[str, Any]:
             "all": convolutions["total"],
             "engine": engine,
         }
-        merged = (
-            f"{exported.collapsed} depthwise + pointwise pairs merged: each was measured to be less noisy so"
-        )
-        section["notes"] = [merged]
+        pairs = manifest.calibration["collapsed_pairs"]
+        merged = f"{pairs} depthwise + pointwise pairs merged: each was measured to be less noisy so"
+        section["notes"] = [merged] if pairs else []
     return section
 
 
-def _calibration_section(exported: Exported) -> dict[str, Any]:
-    calibration = exported.artifact.manifest.calibration
-    return {
+def _calibration_section(calibration: dict[str, Any], int8: Int8) -> dict[str, Any]:
+    section = {
+        "method": calibration["method"],
         "observer": calibration["observer"],
+        "corrections": calibration["corrections"],
         "data": calibration["data"],
         "images": calibration["count"],
         "seed": calibration["seed"],
-        "ranges": [{"tensor": name, "amax": values["amax"]} for name, values in exported.ranges.items()],
+        "ranges": [{"tensor": name, **values} for name, values in int8.ranges.items()],
     }
+    for key in ("recipe", "coverage"):
+        if calibration.get(key):
+            section[key] = calibration[key]
+    return section
 
 
 def _picture(artifact: Artifact) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Is the exported graph the network? Masks of torch, ONNX Runtime and OpenVINO compared on frames."""
+"""Is the exported graph the network? Masks of torch and of every engine compared on frames."""
 
 from __future__ import annotations
 
@@ -16,14 +16,27 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.backends import open_session
 from bisenet_edge.toolchain.onnx_graph import FrameToMask
 
-# Least share of equal pixels, by what is compared, where floating point alone is at work.
-LEAST_AGREEMENT = {"fp32 onnxruntime": 0.999, "fp32 openvino": 0.999, "fp16-typed onnxruntime": 0.99}
-# Of two right INT8 implementations each rounds a few values in a thousand to the other neighbour (sums
-# in another order), and 60 layers spread that: they differ about as much as quantization itself changes
-# the mask. One that differs by more than this many times that, and a half per cent, computes something
-# else. (OpenVINO's wrong Concat differed by 2.1 times, everything right by 0.3 to 1.1 times.)
-# The typed graph rounds everything between to float16 first, which moves many values to a neighbour.
-INT8_SPREAD = {"int8 onnxruntime": 1.5, "int8 openvino": 1.5, "int8-typed onnxruntime": 2.0}
+# Least share of equal pixels, by what is compared, where floating point alone is at work. ONNX Runtime
+# computes float16 graphs in FP32 on a CPU, so there only the constants are rounded; rounding every tensor
+# between as well gives the same 99.95 % on CamVid.
+LEAST_AGREEMENT = {
+    "fp32 reference": 0.999,
+    "fp32 openvino": 0.999,
+    "fp32 onnxruntime": 0.999,
+    "fp16-typed reference": 0.995,
+}
+# Of two right INT8 implementations each rounds a few values in a million to the other neighbour (sums in
+# another order), and 60 layers spread that: they differ about as much as quantization itself changes the
+# mask. One that differs by more than this many times that, and a half per cent, computes something else.
+# (OpenVINO's wrong Concat differed by 2.1 times, everything right by 0.3 to 1.1 times, ONNX Runtime's
+# integer kernels, which need a few quantizers more, by 0.3 to 0.9 times.) The typed graph rounds everything
+# between to float16 first, which moves many values to a neighbour.
+INT8_SPREAD = {
+    "int8 reference": 1.5,
+    "int8 openvino": 1.5,
+    "int8 onnxruntime": 1.5,
+    "int8-typed reference": 2.0,
+}
 INT8_SLACK = 0.005
 
 
@@ -43,7 +56,7 @@ def verify(
 
     Returns:
         (figures, reference masks): per comparison the share of equal pixels, with OpenVINO's account of
-        its convolutions; and per precision the masks of ONNX Runtime, the reference for the device.
+        its convolutions; and per precision the reference masks for the device.
 
     Raises:
         ExportError: masks agree less than they must, or no convolution of the INT8 graph runs in INT8.
@@ -73,7 +86,7 @@ def verify(
         figures[key] = round(share, 6)
         if backend == "openvino":
             figures[f"{key} convolutions"] = _convolutions(described, flavour)
-        elif flavour in networks:
+        elif backend == "reference" and flavour in networks:
             golden[flavour] = masks
         progress("verifying", done, len(least))
     return figures, golden

@@ -19,7 +19,7 @@ from bisenet_edge.resources import shipped_checkpoint
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.checkpoint import Checkpoint
-from bisenet_edge.toolchain.train import evaluate
+from bisenet_edge.toolchain.train_data import evaluate
 
 CARD = """# {name}
 
@@ -62,7 +62,7 @@ def main() -> None:
 
 def measure(checkpoint: Checkpoint, uri: str) -> Confusion:
     dataset = open_dataset(uri, "val")
-    return evaluate(checkpoint.build(), list(dataset))
+    return evaluate(checkpoint.build(), list(dataset), len(dataset.labels))
 
 
 def card(checkpoint: Checkpoint, confusions: dict[str, Confusion], command: str) -> str:

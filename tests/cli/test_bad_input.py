@@ -130,7 +130,9 @@ CASES = (
         1,
         ("does not give the images that the calibration recipe lists", "elsewhere"),
         file(
-            "my.toml", 'data = "synthetic:?count=2&size=64x64"\ncount = 1\nseed = 0\nimages = ["elsewhere"]\n'
+            "my.toml",
+            'data = "synthetic:?count=2&size=64x64"\ncount = 1\nseed = 0\n'
+            f'[[image]]\nname = "elsewhere"\nsha256 = "{"0" * 64}"\n',
         ),
     ),
     Case(

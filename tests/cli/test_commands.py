@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,10 @@ import numpy as np
 import pytest
 
 from bisenet_edge.artifact import Artifact
+from bisenet_edge.cli.profile import advise
+from bisenet_edge.frame import Size
+from bisenet_edge.runtime.backends import native_float16
+from bisenet_edge.runtime.profile_result import PrecisionRatio
 
 CLIP = "synthetic://?seconds=0.2&fps=20&size=96x64"
 STREETS = "synthetic:?count=4&size=96x64"
@@ -23,6 +28,9 @@ def next_command(out: str) -> str:
     last = out.rstrip().splitlines()[-1]
     assert last.startswith("next: bisenet-edge ") or last.startswith("next: scp ")
     return last.removeprefix("next: ")
+
+
+TINY = ("--int8", "--res", "64x64", "--data", "synthetic:?count=4&size=64x64", "--count", "2")
 
 
 def figure(value: float) -> str:
@@ -45,7 +53,7 @@ def test_export_without_int8_and_of_an_odd_size(workplace, bisenet_edge):
 
 
 def test_export_int8_says_what_it_made(workplace, bisenet_edge):
-    code, out, err = bisenet_edge("export", "--int8", "--res", "64x64", "--count", "2", "--json")
+    code, out, err = bisenet_edge("export", *TINY, "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)
     folder = workplace / told["artifact"]
@@ -90,7 +98,8 @@ def test_a_failed_gate_is_a_report_and_exit_3(with_artifact, bisenet_edge):
     code, out, err = bisenet_edge(*CHECK, "--max-drop", "-100")
     assert (code, err) == (3, "")
     assert "gate (mIoU drop at most -100): FAILED" in out
-    assert next_command(out).startswith("bisenet-edge export --int8 --observer")
+    assert next_command(out).startswith("bisenet-edge export --int8 --res 96x64 --data ")
+    assert next_command(out).endswith(" --max-drop -100")
     code, out, err = bisenet_edge(*CHECK, "--max-class-drop", "-100", "--json")
     assert (code, err) == (3, "")
     assert json.loads(out)["passed"] is False
@@ -109,8 +118,82 @@ def test_profile_prints_the_table_of_its_json(with_artifact, bisenet_edge):
         assert row.removeprefix(case["name"]).split()[:3] == [
             figure(case["frame_to_mask"][key]) for key in ("p50_ms", "p90_ms", "p99_ms")
         ]
-    assert [case["precision"] for case in told["cases"]] == ["int8", "fp32"]
-    assert len(told["ratios"]) == 1
+    floats = ["fp32", *filter(None, [native_float16("openvino")])]
+    assert sorted(case["precision"] for case in told["cases"]) == sorted(["int8", *floats])
+    assert [ratio["against"] for ratio in told["ratios"]] == floats
+    for ratio in told["ratios"]:
+        assert f"INT8 takes {figure(ratio['int8_over_fp32'])} of {ratio['against'].upper()}'s time" in out
+    # The figures stay with the artifact, and the artifact stays whole.
+    latency = Artifact.open(with_artifact).manifest.measured["latency"]
+    assert latency["frame_to_mask"] == {
+        case["precision"]: {key: case["frame_to_mask"][key] for key in ("p50_ms", "p90_ms", "p99_ms")}
+        for case in told["cases"]
+    }
+    assert (latency["backend"], latency["camera"], latency["samples"]) == ("openvino", "1280x720", 100)
+    assert latency["conclusive"] == (code == 0)
+    assert latency["machine"]["cpu"]
+    assert latency["threads"] >= 1
+    assert datetime.fromisoformat(latency["date"]).tzinfo
+
+
+def test_profile_of_two_sizes_gives_each_artifact_its_own(with_artifact, workplace, bisenet_edge):
+    assert bisenet_edge("export", *TINY)[0] == 0
+    words = ("--res", "96x64", "--res", "64x64", "--precision", "int8", "--precision", "fp32", "--json")
+    code, out, err = bisenet_edge("profile", "--samples", "100", *words)
+    assert (code in (0, 4), err) == (True, "")
+    whole = json.loads(out)
+    for size, folder in (
+        ("96x64", with_artifact),
+        ("64x64", with_artifact.with_name("bisenet-xception39-64x64-int8")),
+    ):
+        told = json.loads((folder / "report.json").read_text())["profile"]
+        assert told["cases"] == [case for case in whole["cases"] if case["size"] == size]
+        assert told["ratios"] == [ratio for ratio in whole["ratios"] if ratio["size"] == size]
+        assert len(told["ratios"]) == 1
+        assert set(Artifact.open(folder).manifest.measured["latency"]["frame_to_mask"]) == {"int8", "fp32"}
+
+
+@pytest.mark.parametrize(
+    ("over_fp32", "over_bf16", "advice"),
+    [
+        ([0.5, 0.6], [0.8, 0.9], ""),
+        (
+            [0.5, 0.6],
+            [1.1, 1.2],
+            "does not pay on openvino here: run with --precision bf16 --backend openvino",
+        ),
+        (
+            [1.3, 1.4],
+            [1.1, 1.2],
+            "does not pay on openvino here: run with --precision fp32 --backend openvino",
+        ),
+        ([0.5, 0.6], [0.9, 1.1], "is not clearly faster than BF16 here: profile again with more --samples"),
+    ],
+)
+def test_profile_says_what_to_do_where_int8_does_not_pay(capsys, over_fp32, over_bf16, advice):
+    """Against the fastest floating point: by far faster than the slower one is no reason for INT8."""
+    ratios = [
+        PrecisionRatio("toy", Size(96, 64), "openvino", against, sum(ends) / 2, *ends).to_json()
+        for against, ends in (("fp32", over_fp32), ("bf16", over_bf16))
+    ]
+    advise(ratios)
+    out = capsys.readouterr().out
+    assert out.startswith(f"96x64: INT8 {advice}") if advice else out == ""
+
+
+def test_profile_prints_what_was_asked_for_before_it_writes(with_artifact, bisenet_edge):
+    """An artifact that cannot be written to must not cost the figures."""
+    (with_artifact / "report.json").unlink()
+    (with_artifact / "report.json").mkdir()
+    code, out, err = bisenet_edge("profile", "--samples", "100", "--precision", "fp32", "--precision", "fp32")
+    assert code == 1
+    assert "a report cannot be read" in err
+    assert "frame -> mask (ms)" in out
+    rows = [line for line in out.splitlines() if line.startswith("bisenet-xception39 96x64 ")]
+    assert [row.split()[2] for row in rows] == ["fp32"]
+    assert "INT8" not in out
+    code, _, err = bisenet_edge("profile", "--precision", "int4")
+    assert (code, "no int4 model" in err) == (1, True)
 
 
 def test_profile_of_a_named_artifact_as_json(with_artifact, bisenet_edge):
@@ -197,7 +280,18 @@ def test_help_lists_every_command_and_imports_no_torch(workplace):
         "import sys; from bisenet_edge.cli.app import run; run(['--help']); sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in ("train", "export", "check", "profile", "run", "deploy", "demo", "models"):
+    for name in (
+        "train",
+        "export",
+        "calibrate",
+        "check",
+        "lint",
+        "profile",
+        "run",
+        "deploy",
+        "demo",
+        "models",
+    ):
         assert f"\n  {name} " in done.stdout
 
 

@@ -9,110 +9,25 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
+from toy_graph import SIZE, toy_artifact, toy_frames
 
-from bisenet_edge.artifact import MODEL_FILES, Artifact, Manifest, hash_files
+from bisenet_edge.artifact import MODEL_FILES, Artifact, hash_files
 from bisenet_edge.errors import ArtifactError, BackendError, UsageError
-from bisenet_edge.frame import Size
-from bisenet_edge.labels import LabelSet
-from bisenet_edge.runtime.backends import choose_backend, open_session
-from bisenet_edge.runtime.backends.openvino_quantizers import use_unsigned_codes
+from bisenet_edge.runtime.backends import choose_backend, native_float16, open_session
+from bisenet_edge.runtime.backends.openvino_quantizers import round_weights, use_unsigned_codes
 
-SIZE = Size(96, 64)
-CLASSES = 6
-LABELS = LabelSet("toy", tuple("abcdef"), ((0, 0, 0),) * CLASSES)
-ENGINES = ("openvino", "onnxruntime")
-
-
-class Graph:
-    """Builds the graph contract around a small network; with `quantized`, Q/DQ as export places them."""
-
-    def __init__(self, quantized, seed=0):
-        self.quantized = quantized
-        self.rng = np.random.default_rng(seed)
-        self.nodes = []
-        self.constants = []
-
-    def add(self, kind, inputs, output, **attributes):
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
-
-    def constant(self, name, value):
-        self.constants.append(numpy_helper.from_array(value, name))
-        return name
-
-    def quantize(self, x, scale, axis=None):
-        if not self.quantized:
-            return x
-        scale = np.asarray(scale, np.float32)
-        tail = [
-            self.constant(f"{x}_scale", scale),
-            self.constant(f"{x}_zero", np.zeros(scale.shape, np.int8)),
-        ]
-        attributes = {} if axis is None else {"axis": axis}
-        self.add("QuantizeLinear", [x, *tail], f"{x}_q", **attributes)
-        return self.add("DequantizeLinear", [f"{x}_q", *tail], f"{x}_dq", **attributes)
-
-    def conv(self, x, channels, output, *, kernel=3, stride=1):
-        out_channels, in_channels = channels
-        weight = self.rng.standard_normal((out_channels, in_channels, kernel, kernel)).astype(np.float32)
-        # Without a mean: behind ReLUs one class would win everywhere.
-        weight -= weight.mean((1, 2, 3), keepdims=True)
-        weight /= np.sqrt(in_channels * kernel * kernel / 4)
-        bias = self.rng.standard_normal(out_channels).astype(np.float32) * 0.1
-        name = self.constant(f"{output}_w", weight)
-        scale = np.abs(weight).max((1, 2, 3)) / 127
-        inputs = [x, self.quantize(name, scale, axis=0), self.constant(f"{output}_b", bias)]
-        pad = (kernel - 1) // 2
-        return self.add(
-            "Conv", inputs, output, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4
-        )
-
-    def model(self):
-        """Two branches of convolution + ReLU, a concat, a skip with an add and a classifier at 1/8."""
-        self.add("Cast", ["frame"], "float", to=TensorProto.FLOAT)
-        self.add("Transpose", ["float"], "planes", perm=[0, 3, 1, 2])
-        self.constant("mean", np.float32(128))
-        x = self.quantize(self.add("Sub", ["planes", "mean"], "centred"), 1.0)
-        # 1/64, as in the exported stem.
-        self.conv(x, (24, 3), "stem_raw", kernel=7, stride=8)
-        self.constant("std", np.float32(1 / 64))
-        x = self.quantize(self.add("Relu", [self.add("Mul", ["stem_raw", "std"], "stem")], "stem_relu"), 0.04)
-        left = self.add("Relu", [self.conv(x, (24, 24), "left", kernel=1)], "left_relu")
-        right = self.add("Relu", [self.conv(x, (24, 24), "right")], "right_relu")
-        joined = self.quantize(self.add("Concat", [left, right], "joined", axis=1), 0.05)
-        mixed = self.add("Relu", [self.conv(joined, (24, 48), "mix", kernel=1)], "mix_relu")
-        skip = self.quantize(self.conv(x, (24, 24), "skip", kernel=1), 0.04)  # signed: no ReLU behind it
-        summed = self.add("Relu", [self.add("Add", [mixed, skip], "added")], "sum")
-        self.conv(self.quantize(summed, 0.08), (CLASSES, 24), "logits", kernel=1)
-        self.constant("scales", np.array([1, 1, 8, 8], np.float32))
-        resize = ["logits", "", "scales"]
-        self.add("Resize", resize, "full", mode="linear", coordinate_transformation_mode="half_pixel")
-        self.add("ArgMax", ["full"], "ids", axis=1, keepdims=0)
-        self.add("Cast", ["ids"], "mask", to=TensorProto.UINT8)
-        inputs = [helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, *SIZE.hw, 3])]
-        outputs = [helper.make_tensor_value_info("mask", TensorProto.UINT8, [1, *SIZE.hw])]
-        graph = helper.make_graph(self.nodes, "toy", inputs, outputs, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        onnx.checker.check_model(model, full_check=True)
-        return model
+ENGINES = ("openvino", "onnxruntime", "reference")
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("artifact")
-    for flavour in ("fp32", "int8"):
-        onnx.save(Graph(flavour == "int8").model(), str(folder / MODEL_FILES[flavour]))
-    manifest = Manifest("toy", "", "toy", LABELS, SIZE, "int8", hash_files(folder))
-    return Artifact(folder, manifest)
+    return toy_artifact(tmp_path_factory.mktemp("artifact"))
 
 
 @pytest.fixture(scope="module")
 def frames():
-    rng = np.random.default_rng(1)
-    coarse = rng.integers(0, 256, (3, SIZE.height // 8, SIZE.width // 8, 3)).astype(np.uint8)
-    noise = rng.integers(0, 20, (3, *SIZE.hw, 3)).astype(np.uint8)
-    return np.clip(coarse.repeat(8, 1).repeat(8, 2).astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    return toy_frames()
 
 
 def infer(artifact, precision, backend, frames):
@@ -120,30 +35,68 @@ def infer(artifact, precision, backend, frames):
         return np.stack([session.infer(frame).copy() for frame in frames])
 
 
-def test_fp32_masks_are_the_same_on_both_engines(artifact, frames):
-    first, second = (infer(artifact, "fp32", engine, frames) for engine in ENGINES)
-    assert first.shape == (3, *SIZE.hw)
-    assert first.dtype == np.uint8
-    assert len(np.unique(first)) > 2
-    assert np.mean(first == second) > 0.999
+def test_fp32_masks_are_the_same_on_all_engines(artifact, frames):
+    reference = infer(artifact, "fp32", "reference", frames)
+    assert reference.shape == (3, *SIZE.hw)
+    assert reference.dtype == np.uint8
+    assert len(np.unique(reference)) > 2
+    for engine in ("openvino", "onnxruntime"):
+        assert np.mean(infer(artifact, "fp32", engine, frames) == reference) > 0.999
 
 
-def test_int8_masks_are_the_same_on_both_engines(artifact, frames):
-    first, second = (infer(artifact, "int8", engine, frames) for engine in ENGINES)
-    assert np.mean(first == second) > 0.99
-    # The quantized graph is run, not the other one.
-    assert (second != infer(artifact, "fp32", "onnxruntime", frames)).any()
+def test_int8_masks_are_the_same_on_all_engines(artifact, frames):
+    reference = infer(artifact, "int8", "reference", frames)
+    for engine in ("openvino", "onnxruntime"):
+        masks = infer(artifact, "int8", engine, frames)
+        # Some values exceed the ranges of this network: an engine that does not clamp them reaches 0.96.
+        assert np.mean(masks == reference) > 0.99
+        # The quantized graph is run, not the other one.
+        assert (masks != infer(artifact, "fp32", "reference", frames)).any()
 
 
-def ort_logits(artifact, frames):
+def test_bf16_is_the_fp32_graph_where_the_cpu_computes_it(artifact, frames, monkeypatch):
+    half = native_float16("openvino")
+    assert half in ("", "bf16")
+    assert native_float16("onnxruntime") == native_float16("reference") == native_float16("null") == ""
+    if half:
+        with open_session(artifact, "bf16", backend="openvino", threads=1) as session:
+            masks = np.stack([session.infer(frame).copy() for frame in frames])
+            described = session.describe()
+        assert (session.precision, described["precision"]) == ("bf16", "bf16")
+        assert (described["convolutions"], described["convolutions_bf16"]) == (6, 6)
+        fp32 = infer(artifact, "fp32", "openvino", frames)
+        assert 0.95 < np.mean(masks == fp32) < 1
+    monkeypatch.setattr("bisenet_edge.runtime.backends.openvino.has_bf16", lambda: False)
+    assert native_float16("openvino") == ""
+    with pytest.raises(BackendError, match="does not compute BF16 natively") as caught:
+        open_session(artifact, "bf16", backend="openvino")
+    assert caught.value.fix == "--precision int8"
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "reference", "null"])
+def test_other_engines_have_no_bf16(artifact, engine):
+    with pytest.raises(BackendError, match=f"the engine '{engine}' has no BF16"):
+        open_session(artifact, "bf16", backend=engine)
+
+
+def reference_values(model, names, frame=None):
+    """Tensors `names` of a graph, as ONNX Runtime computes them without fusions."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    session = onnxruntime.InferenceSession(copy.SerializeToString(), options)
+    frame = np.zeros((*SIZE.hw, 3), np.uint8) if frame is None else frame
+    return session.run(list(names), {"frame": frame[None]})
+
+
+def reference_logits(artifact, frames):
     model = onnx.load(str(artifact.model_path("int8")))
-    model.graph.output.append(helper.make_empty_tensor_value_info("logits"))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    return np.stack([session.run(["logits"], {"frame": f[None]})[0][0] for f in frames])
+    return np.stack([reference_values(model, ["logits"], frame)[0][0] for frame in frames])
 
 
 def noise_to_signal(measured, reference):
@@ -151,7 +104,7 @@ def noise_to_signal(measured, reference):
 
 
 def test_quantizers_with_unsigned_codes_keep_the_numbers(artifact, frames):
-    reference = ort_logits(artifact, frames)
+    reference = reference_logits(artifact, frames)
     with open_session(artifact, "int8", backend="openvino", threads=1) as session:
         logits = np.stack([session.run_network(frame).copy() for frame in frames])
     # A few values in a thousand round to the other neighbour: 0.005 was measured. As the file has them,
@@ -166,8 +119,36 @@ def test_all_convolutions_run_in_int8_on_openvino(artifact):
         fp32 = session.describe()
     assert (int8["convolutions"], int8["convolutions_int8"], int8["convolutions_float"]) == (6, 6, [])
     assert (fp32["convolutions"], fp32["convolutions_int8"]) == (6, 0)
+    assert int8["convolutions_bf16"] == fp32["convolutions_bf16"] == 0  # also where the CPU has BF16
     assert int8["threads"] == 1
     assert int8["version"]
+
+
+def test_weights_have_the_codes_that_onnx_defines(artifact, tmp_path):
+    """Half-way between two codes: there OpenVINO's own rounding goes the other way for some weights."""
+    import openvino
+
+    model = onnx.load(str(artifact.model_path("int8")))
+    values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    expected, rng = {}, np.random.default_rng(2)
+    for node in [n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] in values]:
+        scale = values[node.input[1]].reshape(-1, 1, 1, 1)
+        halves = rng.integers(-127, 127, values[node.input[0]].shape) + 0.5
+        weight = (halves * scale).astype(np.float32)
+        (tensor,) = [t for t in model.graph.initializer if t.name == node.input[0]]
+        tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
+        expected[node.output[0]] = np.clip(np.rint(weight / scale), -128, 127)
+    onnx.save(model, str(tmp_path / "halves.onnx"))
+    for found, want in zip(reference_values(model, expected), expected.values()):
+        assert (found == want).all()
+
+    read = openvino.Core().read_model(str(tmp_path / "halves.onnx"))
+    assert round_weights(read) == len(expected) == 6
+    constants = {o.get_friendly_name(): o for o in read.get_ordered_ops() if o.get_type_name() == "Constant"}
+    for name, want in expected.items():
+        assert constants[name].data.dtype == np.int8
+        assert (constants[name].data == want).all()
+    assert round_weights(read) == 0  # nothing left to do
 
 
 def test_only_tensors_that_are_never_negative_are_rewritten(artifact):
@@ -252,14 +233,15 @@ def test_a_model_that_the_engine_cannot_read(artifact, tmp_path, engine, damage)
     assert MODEL_FILES["fp32"] in caught.value.got
 
 
-def test_a_graph_without_logits_is_refused(artifact, tmp_path):
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_graph_without_logits_is_refused(artifact, tmp_path, engine):
     model = onnx.load(str(artifact.model_path("fp32")))
     for node in model.graph.node:
         for names in (node.input, node.output):
             for index, name in enumerate(names):
                 names[index] = "other" if name == "logits" else name
     with pytest.raises(BackendError, match="no tensor named 'logits'"):
-        open_session(broken(artifact, tmp_path / "a", model.SerializeToString()), "fp32", backend="openvino")
+        open_session(broken(artifact, tmp_path / "a", model.SerializeToString()), "fp32", backend=engine)
 
 
 def test_a_flavour_that_the_artifact_lacks(artifact):
@@ -279,12 +261,16 @@ def test_choosing_an_engine(monkeypatch):
     assert caught.value.fix == "did you mean 'openvino'?"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "onnxruntime" or None)
     assert choose_backend("auto") == "onnxruntime"
+    assert choose_backend("reference") == "reference"  # never chosen, only asked for
     with pytest.raises(BackendError, match="no inference engine") as caught:
         choose_backend("openvino")
     assert caught.value.fix == "pip install openvino"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BackendError, match="no inference engine"):
         choose_backend("auto")
+    with pytest.raises(BackendError, match="no inference engine") as caught:
+        choose_backend("reference")
+    assert caught.value.fix == "pip install onnxruntime"
     assert choose_backend("null") == "null"
 
 

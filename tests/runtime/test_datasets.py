@@ -281,3 +281,20 @@ def test_too_few_pictures_to_split(tmp_path):
     flat_folder(tmp_path, 4)
     with pytest.raises(DatasetError, match="too few pictures"):
         open_dataset(f"folder:{tmp_path}", "val")
+
+
+@pytest.mark.parametrize("scheme", ["camvid", "synthetic"])
+def test_names_and_labels_are_those_of_the_pictures(camvid, scheme):
+    uri = f"camvid:{camvid}" if scheme == "camvid" else "synthetic:?count=2&size=64x48"
+    dataset = open_dataset(uri, "train")
+    assert list(dataset.names()) == [sample.name for sample in dataset]
+    assert all(np.array_equal(dataset.label(i), sample.label) for i, sample in enumerate(dataset))
+
+
+def test_names_are_told_and_a_label_read_without_its_picture(camvid):
+    (camvid / "train" / "images" / "a.png").write_bytes(b"no picture")
+    dataset = open_train(camvid)
+    assert dataset.names() == ("a", "b")
+    assert dataset.label(0)[0].tolist() == [0] * 8 + [1] * 8
+    with pytest.raises(IndexError):
+        dataset.label(2)

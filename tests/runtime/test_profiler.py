@@ -91,6 +91,38 @@ def test_the_ratio_is_int8_over_fp32() -> None:
     assert ratio.to_json()["speedup"] == 3.5
 
 
+def test_int8_stands_against_every_float_fp32_first() -> None:
+    cases = [case_of(np.full(100, ms), flavour) for flavour, ms in (("int8", 3), ("bf16", 4), ("fp32", 6))]
+    over_fp32, over_bf16 = (ratio.to_json() for ratio in precision_ratios(cases, burst=10))
+    assert (over_fp32["against"], over_fp32["int8_over_fp32"]) == ("fp32", 0.5)
+    assert (over_bf16["against"], over_bf16["int8_over_fp32"]) == ("bf16", 0.75)
+    assert (over_bf16["ci95"], over_bf16["speedup"]) == ([0.75, 0.75], 1.33)
+    assert set(over_fp32) == set(over_bf16)
+    # Without INT8 there is nothing to hold against.
+    assert precision_ratios(cases[1:], burst=10) == ()
+
+
+def test_each_artifact_gets_what_is_its_own() -> None:
+    clock, large = FakeClock(), Size(128, 64)
+    cases = [
+        Case(f"{size} {flavour}", FakeSession(clock, flavour, cost_ms, [], size))
+        for size, flavour, cost_ms in ((SIZE, "int8", 4), (SIZE, "fp32", 19), (large, "int8", 9))
+    ]
+    drifting = cases[2].session
+    drifting.__dict__["_infer"] = lambda frame, mask: setattr(clock, "now_ns", round(clock.now_ns * 1.01))
+    options = ProfileOptions(samples=100)
+    whole = profile(cases, frames(), options, clock_ns=clock)
+    first, second = (
+        whole.part(whole.cases[:2], options.max_drift),
+        whole.part(whole.cases[2:], options.max_drift),
+    )
+    assert [case.name for case in (*first.cases, *second.cases)] == [case.name for case in whole.cases]
+    assert (first.ratios, second.ratios) == (whole.ratios, ())
+    assert (first.reasons, second.reasons) == ((), whole.reasons)
+    assert not second.conclusive
+    assert (first.machine, first.source, first.burst) == (whole.machine, whole.source, whole.burst)
+
+
 def test_cases_take_turns_in_bursts() -> None:
     _, log = run(samples=100, burst=10)
     # 10 bursts of 10 with one unrecorded run before each, after the warm-ups.

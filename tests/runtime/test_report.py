@@ -18,7 +18,7 @@ from bisenet_edge.runtime.profile_result import CaseResult, ProfileResult, preci
 from bisenet_edge.runtime.report import plain, read_report, update_report, write_report
 from bisenet_edge.runtime.report_html import number, points
 
-VOID = {"meta", "br", "img", "link", "input", "hr"}
+VOID = {"meta", "br", "img", "link", "input", "hr", "wbr"}
 MACHINE = {
     "board": "",
     "cpu": "Toy CPU",

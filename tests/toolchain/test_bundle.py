@@ -32,7 +32,7 @@ SIZE = Size(64, 32)
 LABELS = LabelSet("toy", ("dark", "middle", "bright"), ((0, 0, 0), (128, 128, 128), (255, 255, 255)))
 RUN_WITHOUT = """
 import runpy, sys
-for name in ("torch", "click", "openvino", "onnx", "onnxsim", "safetensors", "tqdm", "jinja2", "matplotlib"):
+for name in ("torch", "click", "openvino", "onnxsim", "safetensors", "tqdm", "jinja2", "matplotlib"):
     sys.modules[name] = None
 sys.argv = sys.argv[1:]
 try:
@@ -307,6 +307,17 @@ def test_wrong_use_is_one_clear_error(unpacked, words, environment, status, says
     assert done.stderr.startswith("error: ")
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_onnx_runtime_alone_is_no_engine(unpacked, tmp_path):
+    python = tmp_path / "python3"
+    python.write_text(
+        f'#!/bin/sh\ncase $* in *"import openvino"* | *", onnx"*) exit 1;; esac\nexec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    done = install(unpacked, "--prefix", tmp_path / "p", "--no-service", PYTHON=str(python))
+    assert done.returncode == 1
+    assert "onnxruntime with onnx" in done.stderr
 
 
 def test_a_missing_package_is_named_with_its_remedy(unpacked, tmp_path):

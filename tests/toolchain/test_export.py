@@ -19,7 +19,8 @@ from bisenet_edge.runtime.backends import open_session
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.runtime.selftest import read_golden, selftest
 from bisenet_edge.toolchain import export as exporting
-from bisenet_edge.toolchain.export import ExportOptions, default_name, export, quantize
+from bisenet_edge.toolchain.export import ExportOptions, default_name, export
+from bisenet_edge.toolchain.int8 import Int8Options, make_int8
 from bisenet_edge.toolchain.quant.fake_quant import QuantConv2d
 from bisenet_edge.toolchain.quant.fold import pairs
 from bisenet_edge.toolchain.quant.select_frames import CalibrationRecipe
@@ -28,7 +29,7 @@ from bisenet_edge.toolchain.verify import verify
 SIZE = Size(96, 64)
 DATA = "synthetic:?count=4&size=96x64"
 FP32 = ExportOptions(SIZE, verify_data=DATA)
-INT8 = replace(FP32, calibration=CalibrationRecipe(DATA, count=3, seed=0))
+INT8 = replace(FP32, int8=Int8Options(CalibrationRecipe(DATA, count=3, seed=0)))
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def made(checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out") / default_name(checkpoint, INT8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting, "verify", recorded)
-        exported = export(checkpoint, INT8, folder, lambda *step: steps.append(step))
+        exported = export(checkpoint, INT8, folder, progress=lambda *step: steps.append(step))
     ((networks, frames),) = seen
     return Made(exported, networks, frames, steps)
 
@@ -78,7 +79,8 @@ def test_the_manifest_says_where_it_comes_from(made, checkpoint):
     assert manifest.calibration["method"] == "ptq"
     assert manifest.calibration["observer"] == "mse"
     assert manifest.calibration["count"] == len(manifest.calibration["images"]) == 3
-    assert manifest.calibration["collapsed_pairs"] == made.exported.collapsed
+    assert manifest.calibration["collapsed_pairs"] == len(made.exported.int8.quantized.collapsed) > 0
+    assert (manifest.calibration["corrections"], manifest.calibration["keep_float"]) == ([], [])
     assert {"torch", "onnx", "openvino", "onnxruntime", "bisenet-edge", "python"} <= set(manifest.tools)
     assert manifest.measured["machine"]["cores"] > 0
     json.dumps(manifest.to_json(), allow_nan=False)
@@ -87,10 +89,10 @@ def test_the_manifest_says_where_it_comes_from(made, checkpoint):
 def test_every_model_was_compared_with_torch(made):
     figures = made.exported.artifact.manifest.measured["verification"]
     assert figures["frames"] == 4
-    assert figures["fp32 onnxruntime"] > 0.999
-    assert figures["fp32 openvino"] > 0.999
-    assert figures["fp16-typed onnxruntime"] > 0.99
-    for key in ("int8 onnxruntime", "int8 openvino", "int8-typed onnxruntime"):
+    for engine in ("reference", "openvino", "onnxruntime"):
+        assert figures[f"fp32 {engine}"] > 0.999
+    assert figures["fp16-typed reference"] > 0.995
+    for key in ("int8 reference", "int8 openvino", "int8 onnxruntime", "int8-typed reference"):
         assert 0.5 < figures[key] <= 1
     convolutions = figures["int8 openvino convolutions"]
     assert convolutions["int8"] == convolutions["total"] == quantized_count(made)
@@ -101,10 +103,10 @@ def quantized_count(made):
     return sum(isinstance(m, QuantConv2d) for m in made.networks["int8"].modules())
 
 
-def test_golden_masks_are_those_of_onnx_runtime(made):
+def test_golden_masks_are_those_of_the_reference(made):
     artifact = made.exported.artifact
     for precision in ("fp32", "int8"):
-        with open_session(artifact, precision, backend="onnxruntime", threads=1) as session:
+        with open_session(artifact, precision, backend="reference", threads=1) as session:
             pairs_of = list(read_golden(artifact, precision))
             assert len(pairs_of) == 4
             for (frame, mask), original in zip(pairs_of, made.frames):
@@ -123,8 +125,16 @@ def test_the_verification_frames_are_of_the_validation_split(made):
 
 
 def test_ranges_are_reported(made):
-    assert made.exported.ranges["quantize_mul"]["amax"] == 127 / 64
-    assert len(made.exported.ranges) > 50
+    ranges = made.exported.int8.ranges
+    assert ranges["quantize_mul"]["amax"] == 127 / 64
+    assert len(ranges) > 50
+
+
+def test_the_faster_precision_runs_by_default_and_the_manifest_says_why(made):
+    manifest, payoff = made.exported.artifact.manifest, made.exported.payoff
+    assert manifest.runs == payoff.chosen
+    assert manifest.measured["payoff"] == payoff.to_json()
+    assert {case["precision"] for case in manifest.measured["payoff"]["cases"]} >= {"int8", "fp32"}
 
 
 def test_progress_of_every_long_step_is_told_to_the_end(made):
@@ -178,7 +188,7 @@ def test_a_failed_export_leaves_the_artifact_that_was_there(checkpoint, tmp_path
     folder = tmp_path / "artifact"
     export(checkpoint, FP32, folder)
     before = (folder / MANIFEST).read_bytes()
-    too_many = replace(INT8, calibration=CalibrationRecipe(DATA, count=5))
+    too_many = replace(INT8, int8=Int8Options(CalibrationRecipe(DATA, count=5)))
     with pytest.raises(CalibrationError, match="this many images"):
         export(checkpoint, too_many, folder)
     assert names(tmp_path) == ["artifact"]
@@ -196,20 +206,20 @@ def test_without_int8(checkpoint, tmp_path):
         MODEL_FILES["fp32"],
         MODEL_FILES["fp16-typed"],
     }
-    assert (exported.ranges, exported.collapsed) == ({}, 0)
+    assert (exported.int8, exported.payoff) == (None, None)
     assert not [key for key in manifest.measured["verification"] if key.startswith("int8")]
 
 
 @pytest.mark.parametrize(("collapse", "merged"), [("auto", None), ("never", 0)])
-def test_pairs_are_merged_only_when_asked_for(folded, collapse, merged):
-    one = CalibrationRecipe(DATA, count=1)
-    result = quantize(folded, replace(INT8, collapse=collapse, observer="max", calibration=one))
-    left = len(pairs(folded)) - result.collapsed
+def test_pairs_are_merged_only_when_asked_for(checkpoint, folded, collapse, merged):
+    options = Int8Options(CalibrationRecipe(DATA, count=1), "max", collapse)
+    result = make_int8(checkpoint, folded, SIZE, options).quantized
+    left = len(pairs(folded)) - len(result.collapsed)
     depthwise = [
         m for m in result.network.modules() if isinstance(m, QuantConv2d) and m.groups == m.in_channels > 1
     ]
     assert len(depthwise) == left
-    assert result.collapsed == merged if merged is not None else result.collapsed > 0
+    assert len(result.collapsed) == merged if merged is not None else result.collapsed
 
 
 def test_a_folder_that_cannot_be_written(checkpoint, tmp_path):

@@ -7,7 +7,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from bisenet_edge.toolchain.quant.fake_quant import QuantConv2d, Quantizer
+from bisenet_edge.frame import Size
+from bisenet_edge.toolchain.onnx_graph import FrameToMask, to_onnx
+from bisenet_edge.toolchain.quant.fake_quant import QuantConv2d, Quantizer, set_learnable
+from bisenet_edge.toolchain.quant.placement import insert_quantizers, quantizers
 
 
 def quantize_and_back(x, scale, axis=None):
@@ -130,3 +133,159 @@ def test_the_range_is_kept_in_the_state_dict():
     quantizer = Quantizer(1.0)
     quantizer.load_state_dict(Quantizer(3.0).state_dict())
     assert float(quantizer.amax) == 3.0
+
+
+def trained_range(values, amax, steps=50, rate=0.01):
+    """Range after some steps of descent on the squared error."""
+    quantizer = Quantizer(amax)
+    quantizer.learn(True)
+    optimizer = torch.optim.SGD(quantizer.parameters(), lr=rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        ((quantizer(values) - values) ** 2).mean().backward()
+        optimizer.step()
+    return quantizer.amax.item()
+
+
+def test_a_learned_range_widens_where_values_are_cut_off():
+    values = torch.linspace(-2, 2, 400)[None]
+    assert trained_range(values, 1.0) > 1.2
+
+
+def test_a_learned_range_shrinks_where_it_is_too_coarse():
+    values = torch.linspace(-2, 2, 400)[None]
+    assert trained_range(values, 40.0, rate=1.0) < 39
+
+
+def test_a_frozen_range_and_a_fixed_one_do_not_learn():
+    frozen, fixed = Quantizer(1.0), Quantizer(1.0, fixed=True)
+    fixed.learn(True)
+    frozen.learn(True)
+    frozen.learn(False)
+    assert not list(frozen.parameters()) and not list(fixed.parameters())
+    assert float(frozen.amax) == float(fixed.amax) == 1.0
+
+
+def test_learning_changes_neither_the_values_nor_the_names():
+    plain, learned = Quantizer(0.7), Quantizer(0.7)
+    learned.learn(True)
+    assert list(learned.state_dict()) == list(plain.state_dict()) == ["amax"]
+    values = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(learned.train()(values), plain(values), rtol=0, atol=1e-6)
+    assert torch.equal(learned.eval()(values), plain(values))
+
+
+def test_the_gradient_of_a_learned_range_is_lsqs():
+    """By hand, from equation 3 for the scale: descent on amax = 127 scales is to step alike."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(2, 3, 4, 5, generator=generator, requires_grad=True)
+    outer = torch.randn(2, 3, 4, 5, generator=generator)
+    quantizer = Quantizer(1.5)
+    quantizer.learn()
+    (quantizer(values) * outer).sum().backward()
+
+    steps = values.detach() / (1.5 / 127)
+    inside = (steps > -128) & (steps < 127)
+    assert 0 < (~inside).sum() < values.numel()
+    of_scale = torch.where(inside, steps.round() - steps, steps.clamp(-128, 127))
+    expected = (outer * of_scale).sum() / (values.numel() * 127) ** 0.5
+    torch.testing.assert_close(quantizer.amax.grad, 127 * expected)
+    assert torch.equal(values.grad, outer * inside)
+
+
+def test_a_range_that_an_optimizer_pushed_below_zero_comes_back():
+    quantizer = Quantizer(0.5)
+    quantizer.learn()
+    with torch.no_grad():
+        quantizer.amax.fill_(-3.0)
+    values = torch.linspace(-1, 1, 50)
+    ((quantizer(values) - values) ** 2).sum().backward()
+    assert 0 < quantizer.amax.item() < 1e-4
+    assert quantizer.amax.grad < 0  # descent widens it
+
+
+def test_a_learned_range_is_a_constant_in_evaluation():
+    quantizer = Quantizer(0.5)
+    quantizer.learn()
+    values = torch.linspace(-1, 1, 50, requires_grad=True)
+    quantizer.eval()(values).sum().backward()
+    assert quantizer.amax.grad is None
+    assert values.grad.sum() == (values.abs() < 0.5).sum()
+
+
+def test_all_ranges_but_the_inputs_are_learned_and_the_rest_goes_on(folded, frames):
+    network = insert_quantizers(folded)
+    names = sorted(network.state_dict())
+    set_learnable(network, True)
+    learning = {name: q for name, q in quantizers(network).items() if q.learning}
+    assert set(learning) == set(quantizers(network)) - {"quantize_mul"}
+    assert sorted(network.state_dict()) == names
+    network.train()(torch.from_numpy(frames[:1]).permute(0, 3, 1, 2).float()).square().mean().backward()
+    assert all(q.amax.grad is not None and q.amax.grad.isfinite() for q in learning.values())
+    assert np.mean([q.amax.grad.item() != 0 for q in learning.values()]) > 0.9
+    set_learnable(network, False)
+    assert not any(q.learning for q in quantizers(network).values())
+
+
+def test_what_is_exported_after_learning_is_what_was_learned(frames):
+    torch.manual_seed(0)
+    core = nn.Sequential(
+        Quantizer(127.0),
+        QuantConv2d(nn.Conv2d(3, 16, 8, stride=8)),
+        nn.ReLU(),
+        Quantizer(20.0),
+        QuantConv2d(nn.Conv2d(16, 5, 1)),
+    )
+    set_learnable(core, True)
+    optimizer = torch.optim.SGD(core.parameters(), lr=1e-3)
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    for _ in range(5):
+        optimizer.zero_grad()
+        core.train()(images).square().mean().sqrt().backward()
+        optimizer.step()
+    core.eval()
+    assert core[0].amax.item() != 127.0
+    assert core[3].amax.item() != 20.0
+
+    learned = to_onnx(core, Size(96, 64))
+    session = onnxruntime.InferenceSession(learned.SerializeToString())
+    module = FrameToMask(core, Size(96, 64)).eval()
+    for frame in frames:
+        with torch.no_grad():
+            expected = module(torch.from_numpy(frame)[None]).numpy()
+        assert len(np.unique(expected)) > 1
+        assert np.mean(session.run(None, {"frame": frame[None]})[0] == expected) > 0.99
+    set_learnable(core, False)
+    assert to_onnx(core, Size(96, 64)).graph == learned.graph
+
+
+def test_ranges_of_weights_follow_them_in_training_only():
+    convolution = QuantConv2d(nn.Conv2d(2, 3, 1)).eval()
+    before = convolution.weight_amax.clone()
+    with torch.no_grad():
+        convolution.weight.mul_(2)
+    convolution.quantized_weight()
+    assert torch.equal(convolution.weight_amax, before)
+    convolution.train().quantized_weight()
+    assert torch.equal(convolution.weight_amax, 2 * before)
+
+
+def test_evaluation_has_the_ranges_of_the_weights_that_the_last_step_left():
+    convolution = QuantConv2d(nn.Conv2d(2, 3, 1)).train()
+    optimizer = torch.optim.SGD(convolution.parameters(), lr=0.1)
+    convolution(torch.ones(1, 2, 1, 1)).sum().backward()
+    optimizer.step()
+    convolution.eval()
+    assert torch.equal(convolution.weight_amax, convolution.weight.detach().abs().amax((1, 2, 3)))
+    assert torch.equal(convolution.state_dict()["weight_amax"], convolution.weight_amax)
+
+
+def test_frozen_ranges_of_weights_stay():
+    convolution = QuantConv2d(nn.Conv2d(2, 3, 1))
+    convolution.frozen = True
+    before = convolution.weight_amax.clone()
+    with torch.no_grad():
+        convolution.weight.mul_(2)
+    rounded = convolution.train().quantized_weight()
+    assert torch.equal(convolution.eval().weight_amax, before)
+    assert (rounded.abs().amax((1, 2, 3)) <= before * 128 / 127 * 1.001).all()

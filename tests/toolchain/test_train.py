@@ -13,10 +13,12 @@ from bisenet_edge.errors import BisenetEdgeError, CheckpointError, DatasetError,
 from bisenet_edge.metrics import Confusion
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.toolchain import checkpoint as checkpoints
+from bisenet_edge.toolchain import loop
 from bisenet_edge.toolchain import train as training
 from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.tensors import logits_to_mask, pad_to_stride
-from bisenet_edge.toolchain.train import evaluate, train, training_loss
+from bisenet_edge.toolchain.train import train, training_loss
+from bisenet_edge.toolchain.train_data import evaluate
 
 SIDE = 64
 CLASSES = ("dark", "bright", "never")
@@ -99,19 +101,19 @@ def kill_in_the_middle_of(epoch):
 
 
 def kill_before_the_last_is_written(monkeypatch, epoch):
-    keep_last = training._Run.keep_last
+    keep_last = loop._State.keep_last
 
-    def killed(self, done):
-        if done == epoch:
+    def killed(self, result):
+        if result.epoch == epoch:
             raise KilledError
-        keep_last(self, done)
+        keep_last(self, result)
 
-    monkeypatch.setattr(training._Run, "keep_last", killed)
+    monkeypatch.setattr(loop._State, "keep_last", killed)
 
 
 @pytest.mark.parametrize("when", ["first epoch", "middle of an epoch", "best written, last not"])
 def test_a_run_killed_and_started_again_is_the_run_that_was_not(straight, tmp_path, monkeypatch, when):
-    progress = training.quiet
+    progress = loop.quiet
     if when == "first epoch":
         progress = kill_in_the_middle_of(1)
     elif when == "middle of an epoch":
@@ -169,7 +171,7 @@ def test_the_best_checkpoint_says_where_it_comes_from(straight):
 
 def test_its_metrics_are_those_of_its_weights(straight):
     best = checkpoints.read(straight.folder / "best.safetensors")
-    measured = evaluate(best.build(), list(open_dataset(straight.recipe.data[0], "val")))
+    measured = evaluate(best.build(), list(open_dataset(straight.recipe.data[0], "val")), 3)
     assert measured.miou() == pytest.approx(best.metrics["miou"], abs=5e-5)
 
 
@@ -265,9 +267,9 @@ def test_evaluation_takes_pictures_of_any_size(network):
         Sample(str(hw), rng.integers(0, 256, (*hw, 3), np.uint8), rng.integers(0, 11, hw).astype(np.uint8))
         for hw in sizes
     ]
-    total = evaluate(network, samples)
+    total = evaluate(network, samples, 11)
     assert total.counts.sum() == sum(h * w for h, w in sizes)
-    parts = [evaluate(network, [sample]) for sample in samples]
+    parts = [evaluate(network, [sample], 11) for sample in samples]
     assert (total.counts == (parts[0] + parts[1]).counts).all()
     assert isinstance(total, Confusion)
 
@@ -288,3 +290,11 @@ def test_masks_are_upsampled_before_the_argmax():
     assert mask.shape == (1, 5, 16)
     assert mask.dtype == torch.uint8
     assert mask[0, 0].unique_consecutive().tolist() == [0, 2, 1]
+
+
+def test_a_batch_without_labels_teaches_nothing_and_stops_nothing(straight):
+    outputs = random_outputs()
+    loss = training_loss(outputs, torch.full((2, SIDE, SIDE), 255, dtype=torch.uint8), straight.recipe)
+    loss.backward()
+    assert loss.item() == 0
+    assert not outputs[0].grad.any()

@@ -7,10 +7,11 @@ import importlib.util
 
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError, unknown_name
-from bisenet_edge.runtime.backends.base import Session
+from bisenet_edge.runtime.backends.base import BF16, Session
 
-BACKENDS = ("auto", "openvino", "onnxruntime", "null")
+BACKENDS = ("auto", "openvino", "onnxruntime", "reference", "null")
 PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
+"""Engine -> package, the first choice first. "reference" is ONNX Runtime too, and never chosen for speed."""
 
 
 def choose_backend(name: str = "auto") -> str:
@@ -24,16 +25,29 @@ def choose_backend(name: str = "auto") -> str:
         raise unknown_name("backend", name, BACKENDS)
     if name == "null":
         return name
-    wanted = list(PACKAGES) if name == "auto" else [name]
-    for candidate in wanted:
-        if importlib.util.find_spec(PACKAGES[candidate]) is not None:
+    wanted = PACKAGES if name == "auto" else {name: PACKAGES.get(name, "onnxruntime")}
+    for candidate, package in wanted.items():
+        if importlib.util.find_spec(package) is not None:
             return candidate
     raise BackendError(
         "no inference engine is installed",
         got=f"none of: {', '.join(wanted)}",
         expected="one CPU engine",
-        fix=f"pip install {PACKAGES[wanted[0]]}",
+        fix=f"pip install {next(iter(wanted.values()))}",
     )
+
+
+def native_float16(backend: str) -> str:
+    """Name of the half-precision flavour that an engine computes natively on this machine; "" if none.
+
+    Args:
+        backend: an engine, as `choose_backend` gives it.
+    """
+    if backend != "openvino":
+        return ""
+    from bisenet_edge.runtime.backends.openvino import has_bf16
+
+    return BF16 if has_bf16() else ""
 
 
 def open_session(
@@ -43,25 +57,31 @@ def open_session(
 
     Args:
         artifact: what to load.
-        precision: flavour ("int8", "fp32"); empty = the manifest's default.
+        precision: flavour ("int8", "fp32", or "bf16": the FP32 file computed in BF16); empty = the
+            manifest's default.
         backend: one of `BACKENDS`.
         threads: CPU threads; 0 = as many as the process may use.
 
     Raises:
         UsageError: unknown backend.
-        BackendError: the engine is not installed or refuses the model.
+        BackendError: the engine is not installed, refuses the model, or has no BF16.
         ArtifactError: the artifact has no model of this precision.
     """
     chosen = choose_backend(backend)
-    flavour = precision or artifact.manifest.precision
+    flavour = precision or artifact.manifest.runs
     if chosen == "openvino":
         from bisenet_edge.runtime.backends.openvino import OpenVinoSession
 
         return OpenVinoSession(artifact, flavour, threads)
-    if chosen == "onnxruntime":
-        from bisenet_edge.runtime.backends.onnxruntime import OnnxRuntimeSession
+    if flavour == BF16:
+        raise BackendError(
+            f"the engine '{chosen}' has no BF16", got=BF16, fix="--precision int8, or --backend openvino"
+        )
+    if chosen in ("onnxruntime", "reference"):
+        from bisenet_edge.runtime.backends.onnxruntime import OnnxRuntimeSession, ReferenceSession
 
-        return OnnxRuntimeSession(artifact, flavour, threads)
+        session = ReferenceSession if chosen == "reference" else OnnxRuntimeSession
+        return session(artifact, flavour, threads)
     from bisenet_edge.runtime.backends.null import NullSession
 
     return NullSession(artifact, flavour)

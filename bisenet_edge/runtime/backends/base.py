@@ -11,6 +11,9 @@ import numpy as np
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError
 
+BF16 = "bf16"
+"""A flavour without a file of its own: the FP32 graph, computed in BF16 where an engine can."""
+
 
 class Session(ABC):
     """An artifact loaded into an engine. Open with `backends.open_session`, close when done.
@@ -18,8 +21,8 @@ class Session(ABC):
     Not thread-safe: one session serves one thread. Engines implement `_infer` and `_close`.
 
     Attributes:
-        backend: name of the engine ("openvino", "onnxruntime", "null").
-        precision: flavour that runs ("int8", "fp32", ...).
+        backend: name of the engine ("openvino", "onnxruntime", "reference", "null").
+        precision: flavour that runs ("int8", "fp32", "bf16", ...).
         artifact: where the model came from: its size, labels and files.
     """
 

@@ -1,62 +1,99 @@
-"""ONNX Runtime on a CPU: the reference for what a graph means.
+"""ONNX Runtime on a CPU, twice: as the reference for what a graph means, and as an engine.
 
-For INT8 it runs the Q/DQ graph as it stands, without the fusions that would change its rounding; that is
-slower than FP32 (1.8 times, measured on x86): for speed take OpenVINO, or --precision fp32 here.
+The reference runs a file as it stands, without the fusions that would change its rounding: for INT8 that is
+slower than FP32, so nothing chooses it for speed. The engine runs the same scales as
+`onnxruntime_lowering` re-expresses them, and finishes with the exact cell argmax.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Tuple, Type
+from pathlib import Path
+from typing import Any, Dict, Tuple, Type, Union
 
 import numpy as np
 
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime.backends.base import Session
+from bisenet_edge.runtime.backends.onnxruntime_lowering import LOGITS, lower
+from bisenet_edge.runtime.cell_argmax import CellArgmax
 
 # ONNX Runtime 1.30 and later carry a telemetry uploader that reads this before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Rounds biases that the graph leaves in floating point to INT32 multiples of input scale x weight scale.
-# In FP16 that product underflows: 66 % of the mask's pixels were right instead of 98 %.
+# In FP16 that product underflows: 66 % of the mask's pixels were right instead of 98 %. The engine's
+# lowering does it itself, and leaves out biases that do not fit.
 CHANGES_VALUES = ["WeightBiasQuantization"]
+FAST = ("int8", "fp32")
 
 
-class OnnxRuntimeSession(Session):
-    """Any flavour of an artifact on ONNX Runtime's CPU provider, mask computed inside the graph."""
+class _OnnxRuntimeSession(Session):
+    _session: Any
 
-    backend = "onnxruntime"
-
-    def __init__(self, artifact: Artifact, precision: str, threads: int = 0) -> None:
-        super().__init__(artifact, precision)
+    def _load(self, model: Union[str, bytes], path: Path, threads: int, *, fuse: bool) -> None:
         import onnxruntime
 
         self.version = str(onnxruntime.__version__)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # Threads that spin between frames take the cores from whatever comes next: an OpenVINO frame right
+        # behind one of these took 43 ms instead of 12. Without, a frame here takes no longer.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if threads:
             options.intra_op_num_threads = threads
-        disabled = []
-        if precision.startswith("int8"):
-            disabled = CHANGES_VALUES
+        if not fuse:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        path = artifact.model_path(precision)
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+                model, options, providers=["CPUExecutionProvider"], disabled_optimizers=CHANGES_VALUES
             )
         except _refusals() as error:
             raise BackendError("ONNX Runtime refuses a model", got=f"{path}: {error}") from error
-
-    def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
-        mask[:] = self._session.run(["mask"], {"frame": frame[None]})[0][0]
 
     def describe(self) -> Dict[str, Any]:
         return {**super().describe(), "version": self.version}
 
     def _close(self) -> None:
         del self._session
+
+
+class ReferenceSession(_OnnxRuntimeSession):
+    """Any flavour of an artifact as its file has it; the mask is computed inside the graph."""
+
+    backend = "reference"
+
+    def __init__(self, artifact: Artifact, precision: str, threads: int = 0) -> None:
+        super().__init__(artifact, precision)
+        path = artifact.model_path(precision)
+        self._load(str(path), path, threads, fuse=not precision.startswith("int8"))
+
+    def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
+        mask[:] = self._session.run(["mask"], {"frame": frame[None]})[0][0]
+
+
+class OnnxRuntimeSession(_OnnxRuntimeSession):
+    """An artifact's "int8" or "fp32" model, made fast."""
+
+    backend = "onnxruntime"
+
+    def __init__(self, artifact: Artifact, precision: str, threads: int = 0) -> None:
+        super().__init__(artifact, precision)
+        path = artifact.model_path(precision)
+        if precision not in FAST:
+            raise BackendError(
+                "a strongly typed graph is for TensorRT",
+                got=precision,
+                expected=" or ".join(FAST),
+                fix="to compare its masks: --backend reference",
+            )
+        self._load(lower(path), path, threads, fuse=True)
+        _, classes, height, width = self._session.get_outputs()[0].shape
+        self._tail = CellArgmax(classes, (height, width), artifact.manifest.size.hw)
+
+    def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
+        self._tail(self._session.run([LOGITS], {"frame": frame[None]})[0][0], mask)
 
 
 def _refusals() -> Tuple[Type[Exception], ...]:

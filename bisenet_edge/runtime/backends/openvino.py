@@ -12,15 +12,22 @@ import numpy as np
 
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError
-from bisenet_edge.runtime.backends.base import Session
-from bisenet_edge.runtime.backends.openvino_quantizers import use_unsigned_codes
+from bisenet_edge.runtime.backends.base import BF16, Session
+from bisenet_edge.runtime.backends.openvino_quantizers import round_weights, use_unsigned_codes
 from bisenet_edge.runtime.cell_argmax import CellArgmax
 
 INT8_TYPES = ("i8", "u8")
 
 
+def has_bf16() -> bool:
+    """Whether this CPU computes BF16 natively."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OpenVinoSession(Session):
-    """An artifact's "int8" or "fp32" model on the CPU plugin of OpenVINO."""
+    """An artifact's "int8" or "fp32" model, or the latter in "bf16", on the CPU plugin of OpenVINO."""
 
     backend = "openvino"
 
@@ -28,19 +35,28 @@ class OpenVinoSession(Session):
         super().__init__(artifact, precision)
         import openvino
 
+        half = precision == BF16
+        if half and not has_bf16():
+            raise BackendError(
+                "this CPU does not compute BF16 natively",
+                got=precision,
+                expected="AMX or AVX-512 with BF16",
+                fix="--precision int8",
+            )
         self.version = str(openvino.__version__)
         settings: Dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            # What the graph leaves in floating point is computed in FP32: on CPUs with BF16 the plugin
-            # would lower it silently, and "fp32" would not be FP32.
-            "INFERENCE_PRECISION_HINT": "f32",
+            # Unless BF16 was asked for, what the graph leaves in floating point is computed in FP32: on
+            # CPUs with BF16 the plugin would lower it silently, and "fp32" would not be FP32.
+            "INFERENCE_PRECISION_HINT": BF16 if half else "f32",
         }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
-        path = artifact.model_path(precision)
+        path = artifact.model_path("fp32" if half else precision)
         try:
             core = openvino.Core()
             model = _cut_at_logits(core.read_model(str(path)))
+            round_weights(model)
             use_unsigned_codes(model)
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
@@ -61,14 +77,18 @@ class OpenVinoSession(Session):
         return self._logits
 
     def describe(self) -> Dict[str, Any]:
-        """Engine, version, and from the execution graph: convolutions that run in INT8, and which do not."""
-        total, floating = 0, []
+        """Engine, version, and from the execution graph: convolutions that run in INT8 (and which do not),
+        and in BF16.
+        """
+        total, bf16, floating = 0, 0, []
         for operation in self._compiled.get_runtime_model().get_ordered_ops():
             info = operation.get_rt_info()
             if info["layerType"].astype(str) != "Convolution":
                 continue
             total += 1
-            if info["runtimePrecision"].astype(str) not in INT8_TYPES:
+            runs_in = info["runtimePrecision"].astype(str)
+            bf16 += runs_in == BF16
+            if runs_in not in INT8_TYPES:
                 floating.append(operation.get_friendly_name())
         return {
             **super().describe(),
@@ -76,6 +96,7 @@ class OpenVinoSession(Session):
             "threads": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
             "convolutions": total,
             "convolutions_int8": total - len(floating),
+            "convolutions_bf16": bf16,
             "convolutions_float": floating,
         }
 

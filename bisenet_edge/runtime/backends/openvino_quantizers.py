@@ -1,4 +1,4 @@
-"""Write quantizers of tensors that are never negative in the form that OpenVINO computes best.
+"""Write quantizers in the form that OpenVINO computes best, and as ONNX defines them.
 
 TensorRT wants INT8 with zero point 0 everywhere, so half the codes of a tensor behind a ReLU are never
 used. OpenVINO (2026.4 and before) turns such a tensor into uint8 with zero point 128, pays for the zero
@@ -6,6 +6,10 @@ point in every convolution, and gets a convolution behind a Concat of two such t
 has a signal-to-noise ratio of 9 dB where the same convolution alone has 75 dB). Written as uint8 with
 zero point 0 the values are the same numbers: same scale, same grid, and a clamp at 127 steps keeps the
 saturation.
+
+It also divides a weight by the range instead of the scale, and a weight half-way between two codes falls to
+the other side: 117 of the 3.6 million of the shipped network. Each of them moves a channel, and 60 layers
+spread that: 98.8 % of the mask's pixels were those of the reference, with the right codes it is 99.05 %.
 """
 
 from __future__ import annotations
@@ -14,9 +18,49 @@ from typing import Any, Dict
 
 import numpy as np
 
-QMAX_INT8, QMAX_UINT8 = 127, 255
+QMIN_INT8, QMAX_INT8, QMAX_UINT8 = -128, 127, 255
 NON_NEGATIVE = ("Relu", "Sigmoid")
 PASSES_ON = ("MaxPool", "Interpolate", "ReduceMean", "Convert", "FakeQuantize", "Multiply", "Concat", "Add")
+
+
+def round_weights(model: Any) -> int:
+    """Replace quantizers of constants by the codes that ONNX's QuantizeLinear gives, in place.
+
+    Args:
+        model: an `openvino.Model` read from our Q/DQ graph.
+
+    Returns:
+        how many tensors of weights there were.
+    """
+    from openvino import opset13
+
+    found = 0
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() != "FakeQuantize":
+            continue
+        weight = operation.input_value(0).get_node()
+        if weight.get_type_name() != "Constant":
+            continue
+        (convert,) = (target.get_node() for target in operation.output(0).get_target_inputs())
+        values = np.asarray(weight.data, np.float32)
+        scale = _dequantizing_scale(convert).astype(np.float32)
+        steps = np.rint(values / scale.reshape(-1, *[1] * (values.ndim - 1)))
+        codes = opset13.constant(np.clip(steps, QMIN_INT8, QMAX_INT8).astype(np.int8))
+        codes.set_friendly_name(convert.get_friendly_name())
+        for consumer in list(convert.output(0).get_target_inputs()):
+            consumer.replace_source_output(codes.output(0))
+        found += 1
+    model.validate_nodes_and_infer_types()
+    return found
+
+
+def _dequantizing_scale(codes: Any) -> np.ndarray:
+    """Scale of the DequantizeLinear behind int8 codes: Convert, Subtract, Multiply in OpenVINO."""
+    node = codes
+    while node.get_type_name() != "Multiply":
+        (target,) = node.output(0).get_target_inputs()
+        node = target.get_node()
+    return _constant(node, 1)
 
 
 def use_unsigned_codes(model: Any) -> int:
@@ -62,9 +106,9 @@ def _non_negative(operation: Any, known: Dict[str, bool]) -> bool:
 
 
 def _constant(operation: Any, index: int) -> np.ndarray:
-    """Value of a constant input, looked up through converts; [nan] when it is not constant."""
+    """Value of a constant input, looked up through converts and reshapes; [nan] when it is not constant."""
     node = operation.input_value(index).get_node()
-    while node.get_type_name() == "Convert":
+    while node.get_type_name() in ("Convert", "Reshape"):
         node = node.input_value(0).get_node()
     return np.asarray(node.data) if node.get_type_name() == "Constant" else np.array([np.nan])
 
@@ -72,7 +116,7 @@ def _constant(operation: Any, index: int) -> np.ndarray:
 def _is_signed(quantizer: Any) -> bool:
     # Per-tensor activations only: weights have one range per channel and a constant behind them.
     low, codes = _constant(quantizer, 1), _constant(quantizer, 3)
-    return bool(low.size == 1 and codes.size == 1 and codes.ravel()[0] == -(QMAX_INT8 + 1))
+    return bool(low.size == 1 and codes.size == 1 and codes.ravel()[0] == QMIN_INT8)
 
 
 def _rewrite(quantizer: Any) -> None:

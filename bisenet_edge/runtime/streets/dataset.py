@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Tuple
+
 import numpy as np
 
 from bisenet_edge.dataset import Sample
@@ -58,6 +60,15 @@ class SyntheticDataset:
         """The street of a picture."""
         return (self._seed * MAX_COUNT + index) * 2 + _SPLITS[self.split]
 
+    def names(self) -> Tuple[str, ...]:
+        return tuple(self._name(index) for index in range(self._count))
+
+    def _name(self, index: int) -> str:
+        return f"synthetic-{self.split}-{self._seed}-{index:06d}"
+
+    def label(self, index: int) -> np.ndarray:
+        return self[index].label  # picture and label are drawn at once (canvas)
+
     def __getitem__(self, index: int) -> Sample:
         """Draw one picture: uint8 [H, W, 3] BGR and uint8 [H, W] train ids.
 
@@ -69,4 +80,4 @@ class SyntheticDataset:
         street = self.scene_seed(int(index))
         time_s = float(np.round(generator(street, 7).uniform(0.0, _LONGEST_S), 3))
         image, label = Scene(street, self._size).render(time_s)
-        return Sample(f"synthetic-{self.split}-{self._seed}-{index:06d}", image, label)
+        return Sample(self._name(index), image, label)

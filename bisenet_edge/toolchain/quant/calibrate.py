@@ -15,6 +15,8 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.toolchain.quant.observers import BINS, Histogram, amax_of
 from bisenet_edge.toolchain.quant.placement import quant_convs, quantizers
 
+REPORT_BINS = 64
+
 
 def observe(
     quantized: fx.GraphModule, frames: Sequence[np.ndarray], progress: Progress = quiet
@@ -63,9 +65,10 @@ def _counter(histogram: Histogram) -> Any:
 
 def set_ranges(quantized: fx.GraphModule, histograms: dict[str, Histogram], observer: str) -> None:
     """Fix the range of every quantizer by one observer ("max", "percentile", "entropy", "mse")."""
-    modules = quantizers(quantized)
-    for name, histogram in histograms.items():
-        modules[name].amax.fill_(amax_of(histogram, observer))
+    for name, quantizer in quantizers(quantized).items():
+        # Fewer quantizers than histograms: where blocks stay in floating point.
+        if not quantizer.fixed:
+            quantizer.amax.fill_(amax_of(histograms[name], observer))
 
 
 def set_active(quantized: fx.GraphModule, active: bool) -> None:
@@ -76,19 +79,24 @@ def set_active(quantized: fx.GraphModule, active: bool) -> None:
         convolution.active = active
 
 
-def ranges(quantized: fx.GraphModule, histograms: dict[str, Histogram]) -> dict[str, dict[str, float]]:
-    """Per tensor: the range that was chosen (`amax`), the largest value seen (`largest`), and the share
-    of values beyond the range (`saturated`, 0..1).
+def ranges(quantized: fx.GraphModule, histograms: dict[str, Histogram]) -> dict[str, dict[str, Any]]:
+    """Per tensor: the range that was chosen (`amax`) and, where there is a histogram, the largest value seen
+    (`largest`), the share of values beyond the range (`saturated`, 0..1), and the magnitudes in 64 bins
+    over 0..limit (`histogram`: {"limit", "counts"}).
     """
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     for name, quantizer in quantizers(quantized).items():
         histogram = histograms.get(name)
-        amax = float(quantizer.amax)
+        amax = float(quantizer.amax.detach())
+        table[name] = {"amax": amax}
         if histogram is None or histogram.largest == 0:
-            table[name] = {"amax": amax, "largest": amax, "saturated": 0.0}
             continue
         # Bins that lie beyond the range as a whole: by their centres, "max" would saturate too.
         beyond = histogram.counts[math.ceil(amax / histogram.limit * BINS) :].sum()
-        beyond = beyond / max(1, histogram.counts.sum())
-        table[name] = {"amax": amax, "largest": histogram.largest, "saturated": float(beyond)}
+        coarse = histogram.counts.reshape(REPORT_BINS, -1).sum(1)
+        table[name].update(
+            largest=histogram.largest,
+            saturated=float(beyond / max(1, histogram.counts.sum())),
+            histogram={"limit": histogram.limit, "counts": coarse.tolist()},
+        )
     return table

@@ -3,9 +3,14 @@
 What these modules compute is what ONNX `QuantizeLinear` + `DequantizeLinear` compute, so that torch,
 ONNX Runtime, OpenVINO and TensorRT see one graph. Activations have one scale per tensor, weights one
 per output channel; scale = amax / 127.
+
+Quantization-aware training may learn the ranges of activations (`set_learnable`); those of weights follow the
+weights. In evaluation, and so in every exported graph, a range is a constant, learned or not.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +25,10 @@ class Quantizer(nn.Module):
     """Rounds a tensor to INT8 and back.
 
     Attributes:
-        amax: float32 scalar, the largest magnitude that is represented (as 127).
+        amax: float32 scalar, the largest magnitude that is represented (as 127). A buffer, or a parameter
+            while it is learned; under this name in the state dict either way.
         active: False passes the tensor through, for calibration and for blocks kept in float.
-        fixed: the range is known beforehand and calibration leaves it alone.
+        fixed: the range is known beforehand; calibration and training leave it alone.
     """
 
     amax: Tensor
@@ -33,20 +39,69 @@ class Quantizer(nn.Module):
         self.active = True
         self.fixed = fixed
 
+    @property
+    def learning(self) -> bool:
+        """Whether `amax` is a parameter."""
+        return isinstance(self.amax, nn.Parameter)
+
+    def learn(self, learnable: bool = True) -> None:
+        """Make `amax` a trainable parameter, or a constant again; its value stays. Fixed ranges never learn.
+
+        Call it before the optimizer is given the parameters.
+        """
+        if self.fixed or learnable == self.learning:
+            return
+        amax = self.amax.detach()
+        del self.amax
+        if learnable:
+            self.amax = nn.Parameter(amax)
+        else:
+            self.register_buffer("amax", amax)
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.active:
             return x
-        scale = self.amax.clamp(min=SMALLEST_AMAX) / QMAX
+        if self.training and self.learning:
+            return self._forward_learning(x)
+        scale = self.amax.detach().clamp(min=SMALLEST_AMAX) / QMAX
         zero = torch.zeros((), dtype=torch.int32, device=x.device)
         return torch.fake_quantize_per_tensor_affine(x, scale, zero, QMIN, QMAX)
+
+    def _forward_learning(self, x: Tensor) -> Tensor:
+        """The same values, with the gradient of LSQ (Esser et al. 2020, section 2) for the range.
+
+        LSQ learns the scale and multiplies its gradient by g = 1 / sqrt(numel * 127), which lets scales and
+        weights share one learning rate. Here amax = 127 * scale is what descends: for the same steps its
+        gradient is the scale's times 127 * g, where the chain rule alone would give g / 127.
+        """
+        with torch.no_grad():
+            # Not in the graph: a clamp has no gradient below its limit, and such a range would stay there.
+            self.amax.clamp_(min=SMALLEST_AMAX)
+        scale = (self.amax / QMAX).reshape(1)
+        zero = torch.zeros(1, device=x.device)
+        factor = QMAX**2 / math.sqrt(x.numel() * QMAX)
+        return torch._fake_quantize_learnable_per_tensor_affine(x, scale, zero, QMIN, QMAX, factor)
+
+
+def set_learnable(network: nn.Module, learnable: bool) -> None:
+    """Make the range of every activation quantizer trainable, or constant again, but for the fixed ones."""
+    for module in network.modules():
+        if isinstance(module, Quantizer):
+            module.learn(learnable)
 
 
 class QuantConv2d(nn.Conv2d):
     """A convolution whose weights are rounded to INT8, one scale per output channel; bias stays float.
 
+    In training the ranges follow the weights; `eval()` records those of the weights that training left.
+
     Attributes:
         active: False uses the weights as they are.
+        frozen: True keeps the ranges in training too.
+        weight_amax: float32 [out_channels], the largest magnitude of each channel's weights (as 127).
     """
+
+    weight_amax: Tensor
 
     def __init__(self, source: nn.Conv2d) -> None:
         super().__init__(
@@ -63,12 +118,23 @@ class QuantConv2d(nn.Conv2d):
         if source.bias is not None:
             self.bias = nn.Parameter(source.bias.detach().clone())
         self.active = True
+        self.frozen = False
         self.register_buffer("weight_amax", self.weight.detach().abs().amax((1, 2, 3)))
 
-    weight_amax: Tensor
+    def train(self, mode: bool = True) -> QuantConv2d:
+        """Begin or end training."""
+        if self.training and not mode:
+            self._follow_weights()  # the optimizer's last step came after the last forward pass
+        return super().train(mode)
+
+    def _follow_weights(self) -> None:
+        if not self.frozen:
+            self.weight_amax.copy_(self.weight.detach().abs().amax((1, 2, 3)))
 
     def quantized_weight(self) -> Tensor:
         """The weights as INT8 represents them: float32, shape of `weight`."""
+        if self.training:
+            self._follow_weights()
         scale = self.weight_amax.clamp(min=SMALLEST_AMAX) / QMAX
         zero = torch.zeros(self.out_channels, dtype=torch.int32, device=self.weight.device)
         return torch.fake_quantize_per_channel_affine(self.weight, scale, zero, 0, QMIN, QMAX)

@@ -60,6 +60,8 @@ def _tensors_to_quantize(graph_module: fx.GraphModule, keep_float: Collection[st
         if conv_of(graph_module, node) is not None:
             if str(node.target) not in keep_float:
                 yield node.args[0]
+        elif _in_float(graph_module, node, keep_float):
+            continue
         elif node.target is F.interpolate:
             yield node.args[0]
         elif node.target is operator.mul and _two_tensors(node):
@@ -72,6 +74,19 @@ def _tensors_to_quantize(graph_module: fx.GraphModule, keep_float: Collection[st
             if conv_of(graph_module, first) is None:
                 yield first
             yield second
+
+
+def _in_float(graph_module: fx.GraphModule, node: fx.Node, keep_float: Collection[str]) -> bool:
+    """Whether the convolution whose output a node works on, upstream along its first operands, is float.
+
+    An add, gate or resize belongs to the block of that convolution: in a float block it needs no
+    quantizers, and on its own a pair of them costs time and gains none.
+    """
+    while node.op != "placeholder":
+        if conv_of(graph_module, node) is not None:
+            return str(node.target) in keep_float
+        node = node.all_input_nodes[0]
+    return False
 
 
 def _two_tensors(node: fx.Node) -> bool:
