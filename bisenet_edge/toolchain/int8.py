@@ -111,9 +111,10 @@ def make_int8(
     twin = twin_of(checkpoint) if options.method == "auto" else None
     if twin is not None:
         return job.finished(twin, checkpoint.quantization["calibration"], "QAT of the checkpoint")
-    calibration = load(options.calibration, size, progress, measured_on=options.data)
     if options.method == "qat":
         job.require_data()
+    calibration = load(options.calibration, size, progress, measured_on=options.data)
+    if options.method == "qat":
         tuned = job.tune(job.post(calibration).quantize(Scheme(options.observer)), calibration)
         made = job.finished(tuned.quantized, calibration.provenance, "QAT")
         return replace(made, tuned=tuned, ranges=_ranges(tuned.quantized, calibration))
@@ -224,4 +225,5 @@ def _require_classes(data: LabelSet, network: LabelSet) -> None:
 
 def _ranges(quantized: Quantized, calibration: CalibrationFrames) -> dict[str, dict[str, Any]]:
     """What the finished network's quantizers see on the calibration pictures."""
-    return ranges(quantized.network, observe(quantized.network, calibration.frames))
+    histograms = quantized.histograms or observe(quantized.network, calibration.frames)
+    return ranges(quantized.network, histograms)

@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -53,11 +54,11 @@ def measure(checkpoint: Path, data: str, words: list[str]) -> dict[str, Any]:
     }
 
 
-def cases(qat_epochs: int, seeds: int) -> dict[str, list[str]]:
+def cases(observers: Sequence[str], qat_epochs: int, seeds: int) -> dict[str, list[str]]:
     """Name of a case -> the words of its export."""
     found = {}
     for seed in range(seeds):
-        for observer in OBSERVERS:
+        for observer in observers:
             found[f"PTQ {observer} seed {seed}"] = ["--method", "ptq", "--observer", observer]
         if qat_epochs:
             found[f"QAT mse seed {seed}"] = ["--method", "qat", "--qat-epochs", str(qat_epochs)]
@@ -89,14 +90,17 @@ def markdown(measured: dict[str, dict[str, Any]]) -> str:
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path, exists=True))
 @click.argument("data")
+@click.option("--observer", "observers", multiple=True, default=OBSERVERS, show_default=True)
 @click.option("--qat-epochs", type=int, default=3, show_default=True, help="0 = no QAT.")
 @click.option("--seeds", type=int, default=3, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file of the figures.")
-def main(checkpoint: Path, data: str, qat_epochs: int, seeds: int, out: Path | None) -> None:
+def main(
+    checkpoint: Path, data: str, observers: Sequence[str], qat_epochs: int, seeds: int, out: Path | None
+) -> None:
     path = out or RESULTS / f"int8_methods.{checkpoint.stem}.json"
     known = json.loads(path.read_text())["measured"] if path.exists() else {}
     measured: dict[str, dict[str, Any]] = {}
-    for name, words in cases(qat_epochs, seeds).items():
+    for name, words in cases(observers, qat_epochs, seeds).items():
         measured[name] = known.get(name) or measure(checkpoint, data, words)
         click.echo(f"{name}: drop {measured[name]['drop_points']:.2f}", err=True)
         result = {

@@ -47,12 +47,14 @@ class Quantized:
         scheme: how it was quantized.
         collapsed: names of the pointwise convolutions whose depthwise pair was merged into them.
         method: "ptq", or "qat" after fine-tuning.
+        histograms: what its quantizers saw on the calibration pictures; empty when that is not known.
     """
 
     network: fx.GraphModule
     scheme: Scheme
     collapsed: tuple[str, ...]
     method: str = "ptq"
+    histograms: dict[str, Histogram] = field(default_factory=dict)
 
 
 @dataclass
@@ -87,7 +89,7 @@ class PostTraining:
         set_ranges(network, observed.histograms, scheme.observer)
         if BIAS_CORRECTION in scheme.corrections:
             correct_biases(network, self.frames[:BIAS_PICTURES], self.progress)
-        return Quantized(network, scheme, merged)
+        return Quantized(network, scheme, merged, histograms=observed.histograms)
 
     def _merged_pairs(self, observer: str) -> tuple[str, ...]:
         if self.collapse == "never":
