@@ -209,12 +209,12 @@ def _clamp(graph: _Graph) -> None:
 
 
 def _quantize_branches(graph: _Graph) -> None:
-    """Quantize outputs that the file leaves in floating point of convolutions whose inputs it quantizes."""
+    """Quantize what the file leaves in floating point of the outputs of quantized convolutions."""
     producers = graph.producers()
     for node in [node for node in graph.nodes if node.op_type == "Conv"]:
         output = node.output[0]
-        if not _dequantized(producers, node.input[0]):
-            continue
+        if not all(_dequantized(producers, name) for name in node.input[:2]):
+            continue  # a block that was kept in floating point
         consumers = graph.consumers(output)
         if len(consumers) != 1:
             continue
@@ -259,13 +259,10 @@ def _range(graph: _Graph, node: Any) -> Tuple[float, float]:
 def _round_biases(graph: _Graph) -> None:
     producers = graph.producers()
     for node in [node for node in graph.nodes if node.op_type == "Conv" and len(node.input) > 2]:
-        scales = []
-        for name in node.input[:2]:
-            source = producers.get(name)
-            if source is not None and source.op_type == "DequantizeLinear":
-                scales.append(graph.constants[source.input[1]])
-        if len(scales) < 2 or node.output[0] == LOGITS:
+        operands = node.input[:2]
+        if node.output[0] == LOGITS or not all(_dequantized(producers, name) for name in operands):
             continue
+        scales = [graph.constants[producers[name].input[1]] for name in operands]
         bias = node.input[2]
         step = np.asarray(scales[0] * scales[1], np.float32)
         codes = np.rint(graph.constants[bias].astype(np.float64) / step)
