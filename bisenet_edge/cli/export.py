@@ -70,7 +70,10 @@ def command(checkpoint: Path | None, int8: bool, size: Size, as_json: bool, **re
     exported = export(loaded, options, folder, on_epoch=_tell, progress=Bars())
     if exported.artifact is None:
         written = write_failure_report(exported, loaded, folder)
-        return _failed(exported, written.files[-1], loaded.labels.names, as_json)
+        code = _failed(exported, written.files[-1], loaded.labels.names, as_json)
+        if not as_json:
+            next_command(_another_way(exported, checkpoint, rest))
+        return code
     written = write_export_report(exported)
     if as_json:
         emit({"artifact": str(folder), **exported.artifact.manifest.to_json()})
@@ -140,6 +143,7 @@ def _calibration(rest: dict[str, Any]) -> CalibrationRecipe:
 
 
 def _qat_recipe(rest: dict[str, Any], checkpoint: Path | None) -> Any:
+    from bisenet_edge.errors import UsageError
     from bisenet_edge.resources import shipped_checkpoint
     from bisenet_edge.toolchain import checkpoint as checkpoints
     from bisenet_edge.toolchain.qat import QatRecipe
@@ -147,8 +151,12 @@ def _qat_recipe(rest: dict[str, Any], checkpoint: Path | None) -> Any:
     data = (rest["data"],) if rest["data"] else None
     if rest["qat_recipe"]:
         return QatRecipe.read(rest["qat_recipe"], data=data, epochs=rest["qat_epochs"])
-    if rest["qat_epochs"] is None or data is None:
+    if rest["qat_epochs"] is None:
         return None
+    if data is None:
+        raise UsageError(
+            "fine-tuning needs labelled pictures", got="--qat-epochs and no data set", fix="--data URI"
+        )
     model = checkpoints.read(checkpoint or shipped_checkpoint()).model
     return QatRecipe.from_options(model=model, data=data, epochs=rest["qat_epochs"])
 
@@ -215,11 +223,17 @@ def _failed(exported: Exported, report: Path, names: tuple[str, ...], as_json: b
         return EXIT_GATE
     _print_search(exported, names)
     click.echo(f"no artifact was written. report: {report}")
-    if exported.int8.tuned is None:
-        next_command("bisenet-edge export --int8 --method qat --data URI  # or a wider --max-drop")
-    else:
-        next_command("bisenet-edge export --int8 --data URI --qat-epochs 20  # or a wider --max-drop")
     return EXIT_GATE
+
+
+def _another_way(exported: Exported, checkpoint: Path | None, rest: dict[str, Any]) -> str:
+    """What to try when nothing kept the promise: training, or longer training."""
+    assert exported.int8 is not None and exported.int8.found is not None
+    words = ["bisenet-edge", "export", *([str(checkpoint)] if checkpoint else []), "--int8"]
+    words += ["--method", "qat", "--data", rest["data"] or "URI"]
+    if any(step.stage == "qat" for step in exported.int8.found.steps):
+        words += ["--qat-epochs", "20"]
+    return f"{shlex.join(words)}  # or a wider --max-drop"
 
 
 def _verification(measured: dict[str, Any]) -> list[tuple[str, str]]:

@@ -45,7 +45,8 @@ class QatRecipe(Recipe):
         distillation: weight of the divergence from the FP32 logits beside the cross-entropy; 0 = none. The
             divergence is a hundredth of the cross-entropy: at 1 it has no say, and a ResNet-18 on CamVid
             lost 0.5 points in one epoch that at 10 it kept.
-        calibration_count, observer: of the calibration it starts from.
+        calibration_count, observer: of the calibration that `train --qat` starts from; `export` has
+            options of its own for them.
     """
 
     epochs: int = 8

@@ -126,6 +126,8 @@ def failure(found: Found, trained: bool) -> str:
     excess = best.score.excess_points(found.gate)
     nearest = f"{excess:.2f} points beyond the gate" if math.isfinite(excess) else "not a number"
     hint = "" if trained else "; quantization-aware training was not tried"
+    if len(found.steps) == 1:
+        return f"{best.name} does not keep the promise: it is {nearest}{hint}"
     return (
         f"none of {len(found.steps)} networks keeps the promise; the nearest, {best.name}, is {nearest}{hint}"
     )

@@ -105,6 +105,7 @@ def test_a_checkpoint_of_train_qat_is_exported_as_it_was_trained(workplace, bise
         ("export --int8 --res 64x64 --calibration {streets} --count 3", 2, "calibrate select"),
         ("export --int8 --res 64x64 --method qat --count 1", 2, "needs labelled pictures"),
         ("export --int8 --qat-recipe no.toml", 1, "no.toml"),
+        ("export --int8 --qat-epochs 2", 2, "needs labelled pictures"),
         ("train --ranges frozen --data synthetic:", 2, "add --qat"),
         ("train --qat --model bisenet-resnet18 --data synthetic:", 2, "of another network"),
         ("train --qat --data synthetic: --ranges loose", 1, "learned or frozen"),
