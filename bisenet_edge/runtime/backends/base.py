@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from types import TracebackType
-from typing import Any, Dict, Optional, Type
+from typing import Any, Deque, Dict, Optional, Type
 
 import numpy as np
 
@@ -18,20 +19,26 @@ BF16 = "bf16"
 class Session(ABC):
     """An artifact loaded into an engine. Open with `backends.open_session`, close when done.
 
-    Not thread-safe: one session serves one thread. Engines implement `_infer` and `_close`.
+    Not thread-safe: one session serves one thread. Engines implement `_infer` and `_close`; one that
+    computes while the caller goes on implements `_submit` and `_finish` too, and says how many frames it
+    takes.
 
     Attributes:
-        backend: name of the engine ("openvino", "onnxruntime", "reference", "null").
+        backend: name of the engine ("tensorrt", "openvino", "onnxruntime", "reference", "null").
+        in_flight: how many frames may be submitted before the oldest must be finished.
         precision: flavour that runs ("int8", "fp32", "bf16", ...).
         artifact: where the model came from: its size, labels and files.
     """
 
     backend = ""
+    in_flight = 1
 
     def __init__(self, artifact: Artifact, precision: str) -> None:
         self.artifact = artifact
         self.precision = precision
-        self._mask = np.zeros(artifact.manifest.size.hw, np.uint8)
+        self._masks = [np.zeros(artifact.manifest.size.hw, np.uint8) for _ in range(self.in_flight)]
+        self._submitted = 0
+        self._pending: Deque[np.ndarray] = deque()
         self._open = True
 
     def infer(self, frame: np.ndarray, out: Optional[np.ndarray] = None) -> np.ndarray:
@@ -46,7 +53,32 @@ class Session(ABC):
             the mask, uint8 [H, W], train ids.
 
         Raises:
-            BackendError: wrong shape or dtype, a closed session, or a failure of the engine.
+            BackendError: wrong shape or dtype, a closed session, frames still in flight, or a failure of
+                the engine.
+        """
+        if self._pending:
+            raise BackendError(
+                "frames are still in flight", got=f"{len(self._pending)}", fix="finish them before infer"
+            )
+        self.submit(frame, out)
+        return self.finish()
+
+    @property
+    def pending(self) -> int:
+        """Frames that were submitted and not finished."""
+        return len(self._pending)
+
+    def submit(self, frame: np.ndarray, out: Optional[np.ndarray] = None) -> None:
+        """Begin to segment a frame; `finish` gives the masks in the order of submission.
+
+        Args:
+            frame: as for `infer`; may be changed as soon as this returns.
+            out: uint8 [H, W] for the mask; without it a buffer of the session is used, valid until
+                `in_flight` more frames were submitted.
+
+        Raises:
+            BackendError: wrong shape or dtype, a closed session, `in_flight` frames pending already, or a
+                failure of the engine.
         """
         size = self.artifact.manifest.size
         if frame.shape != (*size.hw, 3) or frame.dtype != np.uint8:
@@ -57,9 +89,41 @@ class Session(ABC):
             )
         if not self._open:
             raise BackendError("this session is closed", got=f"{self.backend} {self.precision}")
-        mask = self._mask if out is None else out
-        self._infer(frame, mask)
+        if len(self._pending) == self.in_flight:
+            raise BackendError(
+                "too many frames in flight",
+                got=f"{len(self._pending) + 1}",
+                expected=f"at most {self.in_flight} on {self.backend}",
+                fix="finish one first",
+            )
+        mask = self._masks[self._submitted % self.in_flight] if out is None else out
+        self._submit(frame, mask)
+        self._submitted += 1
+        self._pending.append(mask)
+
+    def finish(self) -> np.ndarray:
+        """Wait for the oldest submitted frame.
+
+        Returns:
+            its mask, uint8 [H, W], train ids.
+
+        Raises:
+            BackendError: nothing was submitted, a closed session, or a failure of the engine.
+        """
+        if not self._open:
+            raise BackendError("this session is closed", got=f"{self.backend} {self.precision}")
+        if not self._pending:
+            raise BackendError("no frame is in flight", fix="submit one first")
+        mask = self._pending.popleft()
+        self._finish(mask)
         return mask
+
+    def _submit(self, frame: np.ndarray, mask: np.ndarray) -> None:
+        """Begin a frame. Here: do it at once."""
+        self._infer(frame, mask)
+
+    def _finish(self, mask: np.ndarray) -> None:
+        """Complete the oldest frame into `mask`. Here: it is."""
 
     @abstractmethod
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
