@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -65,8 +65,10 @@ class Frame:
         index: position in the source, counted from 0; dropped frames leave gaps.
         captured_ns: `time.monotonic_ns()` when the frame came into being (capture, not arrival,
             where the source knows the difference).
+        stages_ms: milliseconds that this frame spent in each stage ("decode", "infer"), where measured.
     """
 
     image: np.ndarray
     index: int
     captured_ns: int
+    stages_ms: Optional[Mapping[str, float]] = None

@@ -1,0 +1,54 @@
+"""Where masks go: an overlay video, a folder of PNG masks, or nowhere.
+
+Files are written under a temporary name and renamed when the sink is closed: what has its final name
+is whole. An aborted sink leaves nothing behind, and what stood there before stays.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bisenet_edge.errors import SinkError, unknown_name
+from bisenet_edge.labels import LabelSet
+from bisenet_edge.runtime.sinks.base import NullSink, Sink
+from bisenet_edge.runtime.sinks.files import FileSink, MaskFolderSink
+from bisenet_edge.runtime.sinks.video import VIDEO_CODECS, VideoSink
+from bisenet_edge.runtime.uris import not_yet, split_scheme
+
+__all__ = ["FileSink", "MaskFolderSink", "NullSink", "Sink", "VideoSink", "open_sink"]
+
+SCHEMES = ("null",)
+PLANNED_SCHEMES = ("http", "shm", "jsonl")
+EXPECTED = "overlay.mp4, a folder for PNG masks (with a slash at its end), or null://"
+
+
+def open_sink(uri: str, labels: LabelSet, fps: float, *, live: bool = False) -> Sink:
+    """Open an output.
+
+    Args:
+        uri: a video (.mp4, .avi, .mkv), a folder (slash at its end, or no suffix), or `null://`.
+        labels: classes and colours.
+        fps: nominal frames per second of the source; a video takes 30 where it is nan.
+        live: the source is a camera, not a file that is converted. No effect yet.
+
+    Raises:
+        UsageError: an unknown scheme or file type, or one that is not in this version yet.
+        SinkError: it cannot be written there.
+    """
+    scheme, rest = split_scheme(uri, (*SCHEMES, *PLANNED_SCHEMES))
+    if scheme == "null":
+        return NullSink(uri)
+    if scheme in PLANNED_SCHEMES:
+        raise not_yet(uri, scheme, EXPECTED)
+    if scheme:
+        raise unknown_name("sink scheme", scheme, (*SCHEMES, *PLANNED_SCHEMES))
+    path = Path(rest).expanduser()
+    try:
+        path = path.resolve()
+        if rest.endswith("/") or path.is_dir() or not path.suffix:
+            return MaskFolderSink(uri, path)
+        if path.suffix.lower() in VIDEO_CODECS:
+            return VideoSink(uri, path, labels, fps)
+    except OSError as error:
+        raise SinkError("cannot write here", got=f"{path}: {error.strerror}") from error
+    raise unknown_name("file type of a sink", path.suffix, VIDEO_CODECS)
