@@ -138,7 +138,10 @@ def _run(arguments: argparse.Namespace) -> int:
         stack.callback(signal.signal, signal.SIGTERM, before)
         source = stack.enter_context(open_source(arguments.source))
         labels = artifact.manifest.labels
-        sinks = [stack.enter_context(open_sink(uri, labels, source.fps)) for uri in arguments.sinks]
+        sinks = [
+            stack.enter_context(open_sink(uri, labels, source.fps, live=source.live))
+            for uri in arguments.sinks
+        ]
         session = stack.enter_context(
             open_session(artifact, arguments.precision, backend=arguments.backend, threads=arguments.threads)
         )

@@ -46,7 +46,9 @@ def command(words: tuple[str, ...], precision: str, backend: str, threads: int, 
         stack.callback(signal.signal, signal.SIGTERM, before)
         source = stack.enter_context(open_source(source_uri))
         labels = artifact.manifest.labels
-        sinks = [stack.enter_context(open_sink(uri, labels, source.fps)) for uri in sink_uris]
+        sinks = [
+            stack.enter_context(open_sink(uri, labels, source.fps, live=source.live)) for uri in sink_uris
+        ]
         session = stack.enter_context(open_session(artifact, precision, backend=backend, threads=threads))
         report = pipeline.run(source, Segmenter(session), sinks, progress=Bars(), stop=stop).to_json()
     section = {

@@ -1,7 +1,6 @@
 """Where masks go: an overlay video, a folder of PNG masks, or nowhere.
 
-Files are written under a temporary name and renamed when the sink is closed: what has its final name
-is whole. An aborted sink leaves nothing behind, and what stood there before stays.
+Outputs on disk are whole or not there, except recordings of a live source, which stay: see `files`.
 """
 
 from __future__ import annotations
@@ -11,14 +10,16 @@ from pathlib import Path
 from bisenet_edge.errors import SinkError, unknown_name
 from bisenet_edge.labels import LabelSet
 from bisenet_edge.runtime.sinks.base import NullSink, Sink
+from bisenet_edge.runtime.sinks.encoders import VIDEO_CODECS
 from bisenet_edge.runtime.sinks.files import FileSink, MaskFolderSink
-from bisenet_edge.runtime.sinks.video import VIDEO_CODECS, VideoSink
+from bisenet_edge.runtime.sinks.jsonl import JsonlSink
+from bisenet_edge.runtime.sinks.video import VideoSink
 from bisenet_edge.runtime.uris import not_yet, split_scheme
 
 __all__ = ["FileSink", "MaskFolderSink", "NullSink", "Sink", "VideoSink", "open_sink"]
 
-SCHEMES = ("null",)
-PLANNED_SCHEMES = ("http", "shm", "jsonl")
+SCHEMES = ("null", "jsonl")
+PLANNED_SCHEMES = ("http", "shm")
 EXPECTED = "overlay.mp4, a folder for PNG masks (with a slash at its end), or null://"
 
 
@@ -29,7 +30,8 @@ def open_sink(uri: str, labels: LabelSet, fps: float, *, live: bool = False) -> 
         uri: a video (.mp4, .avi, .mkv), a folder (slash at its end, or no suffix), or `null://`.
         labels: classes and colours.
         fps: nominal frames per second of the source; a video takes 30 where it is nan.
-        live: the source is a camera, not a file that is converted. No effect yet.
+        live: the source is a camera, not a file that is converted. An output that ends early stays;
+            see `files`.
 
     Raises:
         UsageError: an unknown scheme or file type, or one that is not in this version yet.
@@ -38,6 +40,8 @@ def open_sink(uri: str, labels: LabelSet, fps: float, *, live: bool = False) -> 
     scheme, rest = split_scheme(uri, (*SCHEMES, *PLANNED_SCHEMES))
     if scheme == "null":
         return NullSink(uri)
+    if scheme == "jsonl":
+        return JsonlSink(uri, rest, labels)
     if scheme in PLANNED_SCHEMES:
         raise not_yet(uri, scheme, EXPECTED)
     if scheme:
@@ -46,9 +50,9 @@ def open_sink(uri: str, labels: LabelSet, fps: float, *, live: bool = False) -> 
     try:
         path = path.resolve()
         if rest.endswith("/") or path.is_dir() or not path.suffix:
-            return MaskFolderSink(uri, path)
+            return MaskFolderSink(uri, path, keep_partial=live)
         if path.suffix.lower() in VIDEO_CODECS:
-            return VideoSink(uri, path, labels, fps)
+            return VideoSink(uri, path, labels, fps, keep_partial=live)
     except OSError as error:
         raise SinkError("cannot write here", got=f"{path}: {error.strerror}") from error
     raise unknown_name("file type of a sink", path.suffix, VIDEO_CODECS)

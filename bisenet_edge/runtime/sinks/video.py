@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Optional
 
-import cv2
 import numpy as np
 
 from bisenet_edge.errors import SinkError
@@ -14,80 +13,92 @@ from bisenet_edge.frame import Frame, Size
 from bisenet_edge.labels import LabelSet
 from bisenet_edge.runtime.fit import Fit
 from bisenet_edge.runtime.overlay import Overlay
+from bisenet_edge.runtime.sinks.encoders import Encoder, Video, open_encoder
 from bisenet_edge.runtime.sinks.files import FileSink
-from bisenet_edge.runtime.sources import open_capture, quiet_opencv
 
-# H.264 plays in browsers, but the OpenCV of PyPI cannot write it; the one of Ubuntu and JetPack can.
-VIDEO_CODECS = {".mp4": ("avc1", "mp4v"), ".mkv": ("avc1", "mp4v"), ".avi": ("XVID", "MJPG")}
 DEFAULT_FPS = 30.0
+# A source that stands still longer is not filled with copies of its last picture.
+LONGEST_PAUSE_S = 2.0
 
 
 class VideoSink(FileSink):
     """A video of the pictures with their masks blended over them and a legend.
 
-    It has the size of the first frame; a frame of another size is scaled to fit and padded.
+    It has the size of the first frame; a frame of another size is scaled to fit and padded. A recording of
+    a live source (`keep_partial`) keeps time: a picture is repeated where frames were dropped, and left out
+    where they come faster than `fps`.
     """
 
-    def __init__(self, uri: str, path: Path, labels: LabelSet, fps: float) -> None:
-        super().__init__(uri, path)
+    def __init__(
+        self, uri: str, path: Path, labels: LabelSet, fps: float, *, keep_partial: bool = False
+    ) -> None:
+        super().__init__(uri, path, keep_partial=keep_partial)
         # OpenCV chooses the container by suffix, and the temporary name ends in another one.
-        self._part = self._temporary.with_name(self._temporary.name + path.suffix)
+        self._part = path if keep_partial else self._temporary.with_name(self._temporary.name + path.suffix)
         self._fps = fps if 1 <= fps <= 240 else DEFAULT_FPS  # False for nan
         self._overlay = Overlay(labels)
         self._canvas = np.empty((0, 0, 3), np.uint8)
-        self._writer: Any = None
+        self._encoder: Optional[Encoder] = None
+        self._encoded = 0
+        self._start_ns = 0
 
-    def write(self, frame: Frame, mask: np.ndarray) -> None:
+    def _add(self, frame: Frame, mask: np.ndarray) -> None:
         height, width = frame.image.shape[:2]
-        if self._writer is None:
-            self._video_size = Size(width, height)
-            self._writer = self._open_writer()
+        if self._encoder is None:
+            self._size = Size(width - width % 2, height - height % 2)  # H.264 takes even sides only
+            self._start_ns = frame.captured_ns
+            self._encoder = open_encoder(
+                Video(
+                    self._part, self.path.suffix.lower(), self.path, self._size, self._fps, self.keep_partial
+                )
+            )
+        times = self._times(frame)
+        if not times:
+            return
         if self._canvas.shape != frame.image.shape:
             self._canvas = np.empty_like(frame.image)
         drawn = self._overlay.draw(frame.image, mask, self._canvas, f"frame {frame.index}")
-        if (height, width) != self._video_size.hw:
-            fit = Fit((height, width), self._video_size)
-            drawn = fit.apply(drawn, fit.new_input())
-        self._writer.write(drawn)
-        self._written += 1
+        picture = self._to_video_size(drawn)
+        for _ in range(times):
+            self._encoder.write(picture)
+        self._encoded += times
 
-    def _open_writer(self) -> Any:
-        codecs = VIDEO_CODECS[self.path.suffix.lower()]
-        size = (self._video_size.width, self._video_size.height)
-        for codec in codecs:
-            fourcc = int.from_bytes(codec.encode(), "little")
-            with quiet_opencv():
-                writer = cv2.VideoWriter(str(self._part), fourcc, self._fps, size)
-            if writer.isOpened():
-                return writer
-        raise SinkError(
-            "OpenCV cannot write this video",
-            got=f"{self.path}, {self._video_size}",
-            expected=f"a codec of: {', '.join(codecs)}",
-            fix="write PNG masks instead: give a folder, for example masks/",
-        )
+    def _times(self, frame: Frame) -> int:
+        """How often a frame is written."""
+        if not self.keep_partial:
+            return 1
+        due = 1 + round((frame.captured_ns - self._start_ns) * 1e-9 * self._fps)
+        missing = max(0, due - self._encoded)
+        most = max(1, round(LONGEST_PAUSE_S * self._fps))
+        if missing > most:
+            self._start_ns += round((missing - most) / self._fps * 1e9)
+        return min(missing, most)
+
+    def _to_video_size(self, drawn: np.ndarray) -> np.ndarray:
+        height, width = drawn.shape[:2]
+        if (height - height % 2, width - width % 2) == self._size.hw:
+            return np.ascontiguousarray(drawn[: self._size.height, : self._size.width])
+        fit = Fit((height, width), self._size)
+        return fit.apply(drawn, fit.new_input())
 
     def _release(self) -> None:
+        assert self._encoder is not None
         try:
-            self._writer.release()
-            # VideoWriter tells nobody that the disk is full, so ask the file itself.
-            capture = open_capture(self._part)
-            found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-            capture.release()
-            if found < self._written - 1:  # MKV stores no number: it is computed and may be off by one
-                raise SinkError(
-                    "a video was not written whole",
-                    got=f"{self.path}: {found} of {self._written} frames",
-                    expected="space left on the disk",
-                    fix=f"df -h {self.path.parent}",
-                )
-            self._part.replace(self._temporary)
+            self._encoder.close(self._encoded)
+            if self._part != self._temporary:
+                self._part.replace(self._temporary)
         finally:
-            self._remove_part()
+            self._encoder.abandon()
+            if not self.keep_partial:
+                self._remove_part()
 
     def _discard(self) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        if self.keep_partial and self._encoded:
+            with contextlib.suppress(SinkError):  # the run has another error to tell
+                self._release()
+            return
+        if self._encoder is not None:
+            self._encoder.abandon()
         super()._discard()
         self._remove_part()
 

@@ -8,39 +8,12 @@ from typing import Tuple
 import cv2
 import numpy as np
 import pytest
+from pictures import CAR, HW, ROAD, frame, read_video, road_and_car, sink_at
 
 from bisenet_edge.errors import SinkError, UsageError
-from bisenet_edge.frame import Frame
 from bisenet_edge.labels import CAMVID
 from bisenet_edge.runtime.overlay import Overlay, draw
-from bisenet_edge.runtime.sinks import Sink, VideoSink, open_sink
-
-HW = (120, 160)
-ROAD, CAR = CAMVID.names.index("road"), CAMVID.names.index("car")
-
-
-def frame(index: int, hw: Tuple[int, int] = HW) -> Frame:
-    return Frame(np.full((*hw, 3), 100, np.uint8), index, 0)
-
-
-def road_and_car(hw: Tuple[int, int] = HW) -> np.ndarray:
-    mask = np.full(hw, ROAD, np.uint8)
-    mask[:, hw[1] // 2 :] = CAR
-    return mask
-
-
-def sink_at(path: object, fps: float = 25.0) -> Sink:
-    return open_sink(str(path), CAMVID, fps)
-
-
-def read_video(path: Path) -> list[np.ndarray]:
-    capture = cv2.VideoCapture(str(path))
-    images = []
-    while True:
-        good, image = capture.read()
-        if not good:
-            return images
-        images.append(image)
+from bisenet_edge.runtime.sinks import VideoSink, open_sink
 
 
 def middle_colours(image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
@@ -146,7 +119,7 @@ def test_a_video_that_the_disk_cut_short_is_not_passed_on(tmp_path: Path) -> Non
     sink = open_sink(str(tmp_path / "a.avi"), CAMVID, 25)
     assert isinstance(sink, VideoSink)
     sink.write(frame(0), road_and_car())
-    sink._written += 9  # as if OpenCV had lost nine frames, of which it says nothing
+    sink._encoded += 9  # as if OpenCV had lost nine frames, of which it says nothing
     with pytest.raises(SinkError, match="1 of 10 frames"):
         sink.close()
     sink.abort()
