@@ -13,13 +13,14 @@ from bisenet_edge.runtime.sinks.base import NullSink, Sink
 from bisenet_edge.runtime.sinks.encoders import VIDEO_CODECS
 from bisenet_edge.runtime.sinks.files import FileSink, MaskFolderSink
 from bisenet_edge.runtime.sinks.jsonl import JsonlSink
+from bisenet_edge.runtime.sinks.shm import ShmSink
 from bisenet_edge.runtime.sinks.video import VideoSink
 from bisenet_edge.runtime.uris import not_yet, split_scheme
 
-__all__ = ["FileSink", "MaskFolderSink", "NullSink", "Sink", "VideoSink", "open_sink"]
+__all__ = ["FileSink", "JsonlSink", "MaskFolderSink", "NullSink", "ShmSink", "Sink", "VideoSink", "open_sink"]
 
-SCHEMES = ("null", "jsonl")
-PLANNED_SCHEMES = ("http", "shm")
+SCHEMES = ("null", "jsonl", "shm")
+PLANNED_SCHEMES = ("http",)
 EXPECTED = "overlay.mp4, a folder for PNG masks (with a slash at its end), or null://"
 
 
@@ -42,6 +43,8 @@ def open_sink(uri: str, labels: LabelSet, fps: float, *, live: bool = False) -> 
         return NullSink(uri)
     if scheme == "jsonl":
         return JsonlSink(uri, rest, labels)
+    if scheme == "shm":
+        return ShmSink(uri, rest, labels)
     if scheme in PLANNED_SCHEMES:
         raise not_yet(uri, scheme, EXPECTED)
     if scheme:

@@ -137,7 +137,6 @@ def test_null_takes_everything(tmp_path: Path) -> None:
     [
         ("nul://", "did you mean 'null'"),
         ("http://:8080", "not in this version"),
-        ("shm://masks", "not in this version"),
         ("out.mp5", r"did you mean '\.mp4'"),
     ],
 )
