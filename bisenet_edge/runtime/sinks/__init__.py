@@ -13,15 +13,24 @@ from bisenet_edge.runtime.sinks.base import NullSink, Sink
 from bisenet_edge.runtime.sinks.encoders import VIDEO_CODECS
 from bisenet_edge.runtime.sinks.files import FileSink, MaskFolderSink
 from bisenet_edge.runtime.sinks.jsonl import JsonlSink
+from bisenet_edge.runtime.sinks.preview import HttpSink
 from bisenet_edge.runtime.sinks.shm import ShmSink
 from bisenet_edge.runtime.sinks.video import VideoSink
-from bisenet_edge.runtime.uris import not_yet, split_scheme
+from bisenet_edge.runtime.uris import split_scheme
 
-__all__ = ["FileSink", "JsonlSink", "MaskFolderSink", "NullSink", "ShmSink", "Sink", "VideoSink", "open_sink"]
+__all__ = [
+    "FileSink",
+    "HttpSink",
+    "JsonlSink",
+    "MaskFolderSink",
+    "NullSink",
+    "ShmSink",
+    "Sink",
+    "VideoSink",
+    "open_sink",
+]
 
-SCHEMES = ("null", "jsonl", "shm")
-PLANNED_SCHEMES = ("http",)
-EXPECTED = "overlay.mp4, a folder for PNG masks (with a slash at its end), or null://"
+SCHEMES = ("null", "http", "jsonl", "shm")
 
 
 def open_sink(uri: str, labels: LabelSet, fps: float, *, live: bool = False) -> Sink:
@@ -38,17 +47,17 @@ def open_sink(uri: str, labels: LabelSet, fps: float, *, live: bool = False) -> 
         UsageError: an unknown scheme or file type, or one that is not in this version yet.
         SinkError: it cannot be written there.
     """
-    scheme, rest = split_scheme(uri, (*SCHEMES, *PLANNED_SCHEMES))
+    scheme, rest = split_scheme(uri, SCHEMES)
     if scheme == "null":
         return NullSink(uri)
     if scheme == "jsonl":
         return JsonlSink(uri, rest, labels)
     if scheme == "shm":
         return ShmSink(uri, rest, labels)
-    if scheme in PLANNED_SCHEMES:
-        raise not_yet(uri, scheme, EXPECTED)
+    if scheme == "http":
+        return HttpSink(uri, rest, labels)
     if scheme:
-        raise unknown_name("sink scheme", scheme, (*SCHEMES, *PLANNED_SCHEMES))
+        raise unknown_name("sink scheme", scheme, SCHEMES)
     path = Path(rest).expanduser()
     try:
         path = path.resolve()

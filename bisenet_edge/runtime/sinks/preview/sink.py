@@ -1,0 +1,183 @@
+"""A page to look at what the camera sees and the network makes of it, while it runs."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import threading
+import time
+from typing import Any, Dict, Optional
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+
+from bisenet_edge import __version__
+from bisenet_edge.errors import SinkError, UsageError
+from bisenet_edge.frame import Frame
+from bisenet_edge.labels import LabelSet
+from bisenet_edge.runtime.class_areas import class_areas
+from bisenet_edge.runtime.datasets import parse_int, parse_options
+from bisenet_edge.runtime.overlay import Overlay
+from bisenet_edge.runtime.sinks.addresses import is_loopback, split_address
+from bisenet_edge.runtime.sinks.base import Sink
+from bisenet_edge.runtime.sinks.newest import NewestFrame
+from bisenet_edge.runtime.sinks.preview.guard import SHORTEST_TOKEN, Guard, new_token
+from bisenet_edge.runtime.sinks.preview.server import Picture, PreviewServer, listen
+from bisenet_edge.runtime.status import RunStatus
+
+log = logging.getLogger(__name__)
+
+DEFAULTS = {"token": "", "max_clients": "8", "quality": "80", "fps": "15", "width": "1280"}
+STALE_S = 10.0
+
+
+class HttpSink(Sink):
+    """A live preview in a browser. Pictures are drawn and compressed only while somebody looks.
+
+    Args:
+        uri: `http://[HOST]:PORT[?token=...&max_clients=8&quality=80&fps=15&width=1280]`. Without HOST it is
+            127.0.0.1. On any other address than the loopback a token is needed: the one that is given, or a
+            new one, which is told once.
+        rest: what follows `http://`.
+        labels: classes and colours.
+
+    Raises:
+        UsageError: no port, or an option that is not understood.
+        SinkError: the address or port cannot be had.
+    """
+
+    def __init__(self, uri: str, rest: str, labels: LabelSet) -> None:
+        super().__init__(uri)
+        address, _, query = rest.partition("?")
+        uri = f"http://{address}"  # what errors may tell: without the token
+        host, port = split_address(address.rstrip("/"), uri, "http://:8080")
+        options = parse_options(query, DEFAULTS, uri)
+        numbers = {key: parse_int(options[key], key, uri) for key in DEFAULTS if key != "token"}
+        _check_range(numbers, uri)
+        token = _token(options["token"], host, uri)
+        listening, port = _listen(host, port, uri)
+        self._labels, self._overlay = labels, Overlay(labels, legend=False)
+        self._quality, self._most_width = numbers["quality"], numbers["width"]
+        self._pause_ns = 10**9 // numbers["fps"]
+        self._frames, self._started_s, self._last_s, self._drawn_ns = 0, time.monotonic(), 0.0, 0
+        self._run: Optional[RunStatus] = None
+        self._shown: Dict[str, Any] = {}
+        self._incoming = NewestFrame()
+        guard = Guard(host, port, token)
+        self._server = PreviewServer(listening, guard, numbers["max_clients"], self._status, self._health)
+        self._drawer = threading.Thread(target=self._draw_all, name="bisenet-edge drawing", daemon=True)
+        self._drawer.start()
+        self.address = _browser_address(guard)
+        log.warning("preview: %s", self.address)
+
+    def write(self, frame: Frame, mask: np.ndarray) -> None:
+        self._frames += 1
+        self._last_s = time.monotonic()
+        now_ns = time.monotonic_ns()
+        if self._server.viewers and now_ns - self._drawn_ns >= self._pause_ns:
+            self._drawn_ns = now_ns
+            self._incoming.put(frame, mask)
+
+    def tell(self, status: RunStatus) -> None:
+        self._run = status
+
+    def _draw_all(self) -> None:
+        canvas = np.empty((0, 0, 3), np.uint8)
+        while True:
+            taken = self._incoming.take()
+            if taken is None:
+                return
+            frame, mask = taken
+            if canvas.shape != frame.image.shape:
+                canvas = np.empty_like(frame.image)
+            drawn = self._overlay.draw(frame.image, mask, canvas)
+            height, width = drawn.shape[:2]
+            if width > self._most_width:
+                size = (self._most_width, max(1, round(height * self._most_width / width)))
+                drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
+            good, jpeg = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
+            assert good
+            self._shown = {
+                "index": frame.index,
+                "age_ms": round((time.monotonic_ns() - frame.captured_ns) / 1e6, 1),
+                "size": [height, width],
+                "areas": {name: round(share, 4) for name, share in class_areas(mask, self._labels).items()},
+            }
+            self._server.publish(Picture(jpeg.tobytes(), frame.index))
+
+    def _status(self) -> Dict[str, Any]:
+        quiet_s = time.monotonic() - self._last_s if self._frames else None
+        return {
+            "version": __version__,
+            "uptime_s": round(time.monotonic() - self._started_s, 1),
+            "frames": self._frames,
+            "quiet_s": None if quiet_s is None else round(quiet_s, 2),
+            "viewers": self._server.viewers,
+            "shown": self._shown or None,
+            "run": None if self._run is None else self._run.to_json(),
+            "labels": self._labels.to_json(),
+        }
+
+    def _health(self) -> str:
+        if not self._frames:
+            return "no frame yet"
+        quiet_s = time.monotonic() - self._last_s
+        return f"no frame for {quiet_s:.0f} s" if quiet_s > STALE_S else ""
+
+    def _complete(self) -> None:
+        self._incoming.close()
+        self._drawer.join()
+        self._server.close()
+
+    def _discard(self) -> None:
+        self._complete()
+
+
+def _check_range(numbers: Dict[str, int], uri: str) -> None:
+    ranges = {"max_clients": (1, 64), "quality": (10, 100), "fps": (1, 60), "width": (160, 8192)}
+    for name, (least, most) in ranges.items():
+        if not least <= numbers[name] <= most:
+            raise UsageError(
+                f"'{name}' is out of range in '{uri}'", got=numbers[name], expected=f"{least} to {most}"
+            )
+
+
+def _token(given: str, host: str, uri: str) -> str:
+    if given and len(given) < SHORTEST_TOKEN:
+        raise UsageError(
+            "the token of a preview is too short",
+            got=uri,
+            expected=f"at least {SHORTEST_TOKEN} characters, or none, for a new one",
+        )
+    return given or ("" if is_loopback(host) else new_token())
+
+
+def _listen(host: str, port: int, uri: str) -> Any:
+    try:
+        return listen(host, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SinkError(
+                "the port of a preview is taken",
+                got=uri,
+                expected="a port that nobody listens on",
+                fix=f"take another, or see who has it: ss -ltnp 'sport = :{port}'",
+            ) from error
+        raise SinkError(
+            "a preview cannot listen here",
+            got=f"{uri}: {error.strerror}",
+            expected="an address of this machine and a port above 1023",
+            fix="for example http://:8080 (this machine only) or http://0.0.0.0:8080 (network)",
+        ) from error
+
+
+def _browser_address(guard: Guard) -> str:
+    host = guard.host
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    if ":" in host:
+        host = f"[{host}]"
+    query = f"?token={quote(guard.token, safe='')}" if guard.token else ""
+    return f"http://{host}:{guard.port}/{query}"
