@@ -29,8 +29,9 @@ HEAD_S = 5.0
 WRITE_S = 10.0
 CLOSE_S = 3.0
 FIRST_PICTURE_S = 5.0
-MOST_WAITING = 256
-BACKLOG = 100  # below MOST_WAITING: one round of accepting never drives out the whole of the round before
+MOST_WAITING = 512
+SEND_BUFFER_BYTES = 65536
+BACKLOG = 256  # below MOST_WAITING: one round of accepting never drives out the whole of the round before
 BOUNDARY = "frame"
 FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
@@ -267,6 +268,10 @@ def listen(host: str, port: int) -> Tuple[socket.socket, int]:
     listening = socket.socket(kind, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # By default the kernel keeps megabytes for a slow viewer: seconds of pictures that are old by then.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        # asyncio reads what there is, up to 256 KB, before it looks at the limit of a request.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MOST_HEAD_BYTES)
         listening.bind(address)
         listening.listen(BACKLOG)
     except OSError:
