@@ -9,12 +9,12 @@ from typing import Optional
 import numpy as np
 
 from bisenet_edge.errors import SinkError
-from bisenet_edge.frame import Frame, Size
+from bisenet_edge.frame import Frame
 from bisenet_edge.labels import LabelSet
-from bisenet_edge.runtime.fit import Fit
 from bisenet_edge.runtime.overlay import Overlay
 from bisenet_edge.runtime.sinks.encoders import Encoder, Video, open_encoder
 from bisenet_edge.runtime.sinks.files import FileSink
+from bisenet_edge.runtime.sinks.steady import at_video_size, video_size
 
 DEFAULT_FPS = 30.0
 # A source that stands still longer is not filled with copies of its last picture.
@@ -43,9 +43,8 @@ class VideoSink(FileSink):
         self._start_ns = 0
 
     def _add(self, frame: Frame, mask: np.ndarray) -> None:
-        height, width = frame.image.shape[:2]
         if self._encoder is None:
-            self._size = Size(width - width % 2, height - height % 2)  # H.264 takes even sides only
+            self._size = video_size(frame.image)
             self._start_ns = frame.captured_ns
             self._encoder = open_encoder(
                 Video(
@@ -58,7 +57,7 @@ class VideoSink(FileSink):
         if self._canvas.shape != frame.image.shape:
             self._canvas = np.empty_like(frame.image)
         drawn = self._overlay.draw(frame.image, mask, self._canvas, f"frame {frame.index}")
-        picture = self._to_video_size(drawn)
+        picture = at_video_size(drawn, self._size)
         for _ in range(times):
             self._encoder.write(picture)
         self._encoded += times
@@ -73,13 +72,6 @@ class VideoSink(FileSink):
         if missing > most:
             self._start_ns += round((missing - most) / self._fps * 1e9)
         return min(missing, most)
-
-    def _to_video_size(self, drawn: np.ndarray) -> np.ndarray:
-        height, width = drawn.shape[:2]
-        if (height - height % 2, width - width % 2) == self._size.hw:
-            return np.ascontiguousarray(drawn[: self._size.height, : self._size.width])
-        fit = Fit((height, width), self._size)
-        return fit.apply(drawn, fit.new_input())
 
     def _release(self) -> None:
         assert self._encoder is not None

@@ -298,7 +298,7 @@ def test_a_port_that_is_taken_is_told_and_a_port_that_was_freed_can_be_had_at_on
     with http_sink() as first:
         port = port_of(first)
         get(first, "/")
-        with pytest.raises(SinkError, match="port of a preview is taken") as caught:
+        with pytest.raises(SinkError, match="the port is taken") as caught:
             sink_at(f"http://:{port}?token=correct-horse")
         assert "correct-horse" not in str(caught.value)
     http_sink(f"http://:{port}").close()

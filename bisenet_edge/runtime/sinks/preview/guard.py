@@ -9,21 +9,12 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-import secrets
 import socket
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Dict, Optional
 
 from bisenet_edge.runtime.sinks.addresses import is_loopback
-
-TOKEN_BYTES = 16
-SHORTEST_TOKEN = 8
-
-
-def new_token() -> str:
-    """A token that nobody guesses."""
-    return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
 import threading
@@ -14,16 +13,16 @@ import cv2
 import numpy as np
 
 from bisenet_edge import __version__
-from bisenet_edge.errors import SinkError, UsageError
+from bisenet_edge.errors import UsageError
 from bisenet_edge.frame import Frame
 from bisenet_edge.labels import LabelSet
 from bisenet_edge.runtime.class_areas import class_areas
 from bisenet_edge.runtime.datasets import parse_int, parse_options
 from bisenet_edge.runtime.overlay import Overlay
-from bisenet_edge.runtime.sinks.addresses import is_loopback, split_address
+from bisenet_edge.runtime.sinks.addresses import cannot_listen, split_address, token_for
 from bisenet_edge.runtime.sinks.base import Sink
 from bisenet_edge.runtime.sinks.newest import NewestFrame
-from bisenet_edge.runtime.sinks.preview.guard import SHORTEST_TOKEN, Guard, new_token
+from bisenet_edge.runtime.sinks.preview.guard import Guard
 from bisenet_edge.runtime.sinks.preview.server import Picture, PreviewServer, listen
 from bisenet_edge.runtime.status import RunStatus
 
@@ -31,6 +30,7 @@ log = logging.getLogger(__name__)
 
 DEFAULTS = {"token": "", "max_clients": "8", "quality": "80", "fps": "15", "width": "1280"}
 STALE_S = 10.0
+EXAMPLES = "http://:8080 (this machine only) or http://0.0.0.0:8080 (network)"
 
 
 class HttpSink(Sink):
@@ -56,8 +56,11 @@ class HttpSink(Sink):
         options = parse_options(query, DEFAULTS, uri)
         numbers = {key: parse_int(options[key], key, uri) for key in DEFAULTS if key != "token"}
         _check_range(numbers, uri)
-        token = _token(options["token"], host, uri)
-        listening, port = _listen(host, port, uri)
+        token = token_for(host, options["token"], uri)
+        try:
+            listening, port = listen(host, port)
+        except OSError as error:
+            raise cannot_listen(error, uri, port, EXAMPLES) from error
         self._labels, self._overlay = labels, Overlay(labels, legend=False)
         self._quality, self._most_width = numbers["quality"], numbers["width"]
         self._pause_ns = 10**9 // numbers["fps"]
@@ -142,35 +145,6 @@ def _check_range(numbers: Dict[str, int], uri: str) -> None:
             raise UsageError(
                 f"'{name}' is out of range in '{uri}'", got=numbers[name], expected=f"{least} to {most}"
             )
-
-
-def _token(given: str, host: str, uri: str) -> str:
-    if given and len(given) < SHORTEST_TOKEN:
-        raise UsageError(
-            "the token of a preview is too short",
-            got=uri,
-            expected=f"at least {SHORTEST_TOKEN} characters, or none, for a new one",
-        )
-    return given or ("" if is_loopback(host) else new_token())
-
-
-def _listen(host: str, port: int, uri: str) -> Any:
-    try:
-        return listen(host, port)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise SinkError(
-                "the port of a preview is taken",
-                got=uri,
-                expected="a port that nobody listens on",
-                fix=f"take another, or see who has it: ss -ltnp 'sport = :{port}'",
-            ) from error
-        raise SinkError(
-            "a preview cannot listen here",
-            got=f"{uri}: {error.strerror}",
-            expected="an address of this machine and a port above 1023",
-            fix="for example http://:8080 (this machine only) or http://0.0.0.0:8080 (network)",
-        ) from error
 
 
 def _browser_address(guard: Guard) -> str:
