@@ -91,10 +91,22 @@ class Chromium:
         self._session = ""
         self.requested: List[str] = []
         self.refused: List[str] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._target = ""
+        self.new_page()
+
+    def new_page(self) -> None:
+        """Forget everything and begin with an empty page: no cookies, no requests so far."""
+        self._session, before = "", self._target
+        context = self.call("Target.createBrowserContext")["browserContextId"]
+        target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
+        if before:
+            self.call("Target.closeTarget", targetId=before)
+        self._target = target
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        self.requested.clear()
+        self.refused.clear()
 
     def call(self, method: str, **params: Any) -> Dict[str, Any]:
         """Send a command and wait for its answer."""

@@ -10,13 +10,20 @@ import pytest
 from chromium import INSTALL, PROGRAM, Chromium
 
 
-@pytest.fixture
-def chromium() -> Iterator[Chromium]:
-    """A browser of its own for the test."""
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chromium]:
+    """One browser for all tests; it takes a second or two to start."""
     if PROGRAM is None:
         pytest.skip(INSTALL)
     with Chromium() as browser:
         yield browser
+
+
+@pytest.fixture
+def chromium(browser: Chromium) -> Chromium:
+    """A browser with an empty page."""
+    browser.new_page()
+    return browser
 
 
 @pytest.fixture
