@@ -121,7 +121,7 @@ class CudartDouble(Memory):
         self.calls[name] += 1
         if len(arguments) != len(kinds):
             raise MisuseError(f"{name} takes {len(kinds)} arguments, got {len(arguments)}")
-        for kind, argument in zip(kinds, arguments, strict=True):
+        for kind, argument in zip(kinds, arguments):
             kind.from_param(argument)  # ctypes.ArgumentError, as from the library itself
         frees = name.startswith("cudaFree") or name.endswith("Destroy")
         refusal = self._refusal(name)

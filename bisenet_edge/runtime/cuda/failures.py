@@ -16,6 +16,11 @@ DEVICE_FIX = (
     "on a PC: nvidia-smi must show the GPU, and CUDA_VISIBLE_DEVICES must not hide it"
 )
 MEMORY_FIX = "end what else uses the GPU (on a PC: nvidia-smi; on a Jetson: free -m), or use a smaller --res"
+MEANINGS = {
+    symbols.INSUFFICIENT_DRIVER: "the NVIDIA driver is missing or too old",
+    symbols.NO_DEVICE: "there is no NVIDIA GPU",
+    symbols.OUT_OF_MEMORY: "out of GPU memory",
+}
 FIXES = {
     symbols.INSUFFICIENT_DRIVER: DRIVER_FIX,
     symbols.NO_DEVICE: DEVICE_FIX,
@@ -33,7 +38,8 @@ class CudaError(BackendError):
     """
 
     def __init__(self, call: str, code: int, name: str, told: str) -> None:
-        super().__init__(f"{call} failed", got=f"{name} ({code}): {told}", fix=FIXES.get(code, ""))
+        what = f"{MEANINGS[code]} ({call} failed)" if code in MEANINGS else f"{call} failed"
+        super().__init__(what, got=f"{name} ({code}): {told}", fix=FIXES.get(code, ""))
         self.call = call
         self.code = code
         self.name = name

@@ -53,6 +53,7 @@ def test_without_a_driver_the_error_says_what_to_do_everywhere(major):
     assert (error.call, error.code, error.name) == ("cudaGetDeviceCount", 35, "cudaErrorInsufficientDriver")
     assert "cudaErrorInsufficientDriver (35): CUDA driver version is insufficient" in error.got
     assert "no driver" in error.got
+    assert error.what == "the NVIDIA driver is missing or too old (cudaGetDeviceCount failed)"
     for remedy in ("apt install nvidia-jetpack", "docker run --runtime nvidia", "nvidia-smi"):
         assert remedy in error.fix
     assert double.live() == []
@@ -68,6 +69,7 @@ def test_without_a_device_the_error_says_what_to_do_everywhere():
     with pytest.raises(CudaError) as caught:
         CudaRuntime.open(CudartDouble(faults=Faults(no_device=True)))
     assert (caught.value.code, caught.value.name) == (100, "cudaErrorNoDevice")
+    assert caught.value.what == "there is no NVIDIA GPU (cudaGetDeviceCount failed)"
     for remedy in ("group video", "docker run --runtime nvidia", "CUDA_VISIBLE_DEVICES"):
         assert remedy in caught.value.fix
 

@@ -182,7 +182,7 @@ def capture_or_else(cuda, stream, slot):
         (Faults(returns={"cudaStreamBeginCapture": 900}), r"cudaStreamBeginCapture failed: .* \(900\)"),
         (
             Faults(returns={"cudaGraphInstantiateWithFlags": 2}),
-            r"cudaGraphInst.*\(2\): out of memory; \d+ of",
+            r"out of GPU memory \(cudaGraphInst.*\(2\): out of memory; \d+ of",
         ),
         (Faults(returns={"cudaGraphGetNodes": 1}), r"cudaGraphGetNodes failed: .* \(1\)"),
     ],
