@@ -123,7 +123,11 @@ class CudartDouble(Memory):
             raise MisuseError(f"{name} takes {len(kinds)} arguments, got {len(arguments)}")
         for kind, argument in zip(kinds, arguments):
             kind.from_param(argument)  # ctypes.ArgumentError, as from the library itself
-        frees = name.startswith("cudaFree") or name.endswith("Destroy")
+        if name in NOT_WHILE_CAPTURING and self.capturing():
+            for stream in self._streams.values():
+                stream.invalidated = stream.captured is not None
+            return self._remember(900)
+        frees = name.startswith("cudaFree") or name.endswith(("Destroy", "EndCapture"))
         refusal = self._refusal(name)
         if refusal and not frees:
             return self._remember(refusal)
@@ -141,10 +145,6 @@ class CudartDouble(Memory):
                 return 100
             if self._sticky:
                 return self._sticky
-        if name in NOT_WHILE_CAPTURING and self.capturing():
-            for stream in self._streams.values():
-                stream.invalidated = stream.captured is not None
-            return 900
         return 0
 
     def _remember(self, code: int) -> int:
@@ -175,8 +175,10 @@ class CudartDouble(Memory):
         return give(value, ctypes.c_int, self.attributes[attribute])
 
     def _cudaGetDeviceProperties(self, properties: Any, device: int, size: int = 0) -> int:
-        # The old layout in 12 as well. All of it is written: a buffer that is too small is overrun.
+        # By its old name CUDA 12 gives the old layout.
         size = size or PROPERTIES_BYTES[11 if self.major == 12 else self.major]
+        if isinstance(properties, ctypes.Array) and ctypes.sizeof(properties) < size:
+            raise MisuseError(f"cudaDeviceProp has {size} bytes, not {ctypes.sizeof(properties)}")
         name = self.name.encode()
         ctypes.memmove(properties, name + bytes(256 - len(name)) + b"\xab" * (size - 256), size)
         return 0

@@ -35,7 +35,8 @@ class Faults:
     """What goes wrong.
 
     Attributes:
-        returns: function -> the code it always returns, having done nothing (frees do free).
+        returns: function -> the code it always returns, having done nothing (but what frees, and what ends a
+            capture, does so).
         out_of_memory_at: which cudaMalloc or cudaHostAlloc fails, from 1.
         no_capture: work of an engine cannot be captured.
         launch_at: which piece of an engine's work fails when it runs, from 1; from then on all calls fail.

@@ -8,7 +8,8 @@ from bisenet_edge.runtime.cuda import symbols
 DRIVER_FIX = (
     "on a Jetson: sudo apt install nvidia-jetpack && sudo reboot; "
     "in a container: docker run --runtime nvidia ...; "
-    "on a PC: install or update the NVIDIA driver until nvidia-smi shows the GPU"
+    "on a PC: install or update the NVIDIA driver until nvidia-smi shows the GPU, "
+    "or take the library of its major: pip install nvidia-cuda-runtime-cu12"
 )
 DEVICE_FIX = (
     "on a Jetson: run as a user of the group video (sudo usermod -aG video $USER); "

@@ -26,29 +26,24 @@ class Cudart:
 
     def __init__(self, library: Any, path: str = "") -> None:
         self.path = path or str(getattr(library, "_name", "") or type(library).__name__)
-        self._functions: Dict[str, Callable[..., int]] = {}
-        self._texts: Dict[str, Callable[[int], bytes]] = {}
-        missing = []
-        for name, arguments in symbols.CALLS.items():
-            if not _has(library, name):
-                missing.append(name)
-                continue
-            self._functions[name] = _function(library, name, arguments, c_int)
-        for name, arguments in symbols.TEXTS.items():
-            if _has(library, name):
-                self._texts[name] = _function(library, name, arguments, symbols.TEXT)
-        properties = [name for name in symbols.PROPERTIES if _has(library, name)]
-        if missing or len(self._texts) < len(symbols.TEXTS) or not properties:
+        missing = [name for name in (*symbols.CALLS, *symbols.TEXTS) if not hasattr(library, name)]
+        properties = [name for name in symbols.PROPERTIES if hasattr(library, name)]
+        if missing or not properties:
             raise BackendError(
                 "this CUDA runtime library lacks functions",
-                got=f"{self.path}: no {', '.join(missing) or 'cudaGetErrorName or cudaGetDeviceProperties'}",
+                got=f"{self.path}: no {', '.join(missing or symbols.PROPERTIES)}",
                 expected="CUDA 11.4 or newer (JetPack 5 or newer)",
             )
         self.properties = properties[0]
-        """Which of the `symbols.PROPERTIES` this library has."""
-        self._functions[self.properties] = _function(
-            library, self.properties, symbols.PROPERTIES_ARGUMENTS, c_int
-        )
+        """Which of `symbols.PROPERTIES` is called."""
+        calls = {**symbols.CALLS, self.properties: symbols.PROPERTIES_ARGUMENTS}
+        self._functions: Dict[str, Callable[..., int]] = {
+            name: _function(library, name, arguments, c_int) for name, arguments in calls.items()
+        }
+        self._texts: Dict[str, Callable[[int], bytes]] = {
+            name: _function(library, name, arguments, symbols.TEXT)
+            for name, arguments in symbols.TEXTS.items()
+        }
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call a function.
@@ -112,10 +107,6 @@ class Cudart:
 def _version(number: int) -> Tuple[int, int]:
     """12060 -> (12, 6)."""
     return number // 1000, number % 1000 // 10
-
-
-def _has(library: Any, name: str) -> bool:
-    return hasattr(library, name)
 
 
 def _function(library: Any, name: str, arguments: Tuple[Any, ...], result: Any) -> Callable[..., Any]:

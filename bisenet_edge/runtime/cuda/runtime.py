@@ -55,7 +55,7 @@ class CudaRuntime:
 
     Attributes:
         device: what the GPU is.
-        versions: CUDA versions of the runtime library and, at most, of the driver: ((12, 6), (12, 6)).
+        versions: (of the library, the newest that the driver serves), each like (12, 6).
         library: path of libcudart.
     """
 

@@ -26,6 +26,29 @@ class Inverter:
         self.double.view(self.target, self.nbytes)[:] = 255 - source
 
 
+class Slot:
+    """One frame in flight: its buffers, and the event behind its download."""
+
+    def __init__(self, cuda, double):
+        self.source, self.target = cuda.buffer(SHAPE, np.uint8), cuda.buffer(SHAPE, np.uint8)
+        self.engine = Inverter(double, self.source, self.target)
+        self.done = cuda.event()
+
+    def work(self, stream):
+        self.source.upload(stream)
+        self.engine.enqueue(stream)
+        self.target.download(stream)
+
+    def submit(self, stream, image):
+        self.source.host[:] = image
+        self.work(stream)
+        self.done.record(stream)
+
+    def finish(self):
+        self.done.synchronize()
+        return self.target.host
+
+
 def picture(value):
     """Uint8 [4, 6], another one for each value."""
     return (np.arange(24, dtype=np.uint8).reshape(SHAPE) * 3 + value).astype(np.uint8)
