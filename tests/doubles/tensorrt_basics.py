@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import datetime
 import mmap
+import sys
 from typing import Any
 
-from tensorrt_binding import QUALIFIER
+from tensorrt_enum import QUALIFIER
 from tensorrt_world import SEVERITIES
 
-PURE = 'Tried to call pure virtual function "{}"'
+
+def pure(owner: str, name: str, result: object = None) -> Any:
+    """A method that a derived class must have: what the bindings do when it has not."""
+
+    def method(self: Any, *_: object, **__: object) -> object:
+        words = f'Tried to call pure virtual function "{owner}::{name}"'
+        print(f"[ERROR] Exception caught in {name}(): {words}", file=sys.stderr)
+        return result
+
+    return method
 
 
 class ILogger:
-    def log(self: Any, severity: Any, msg: str) -> None:
-        print("[ERROR] Exception caught in log(): " + PURE.format("ILogger::log"))
+    log = pure("ILogger", "log")
 
 
 class Logger:
@@ -34,8 +43,7 @@ class Logger:
 
 
 class IProfiler:
-    def report_layer_time(self: Any, layer_name: str, ms: float) -> None:
-        raise RuntimeError(PURE.format("IProfiler::report_layer_time"))
+    report_layer_time = pure("IProfiler", "report_layer_time")
 
 
 class Profiler:
@@ -44,14 +52,9 @@ class Profiler:
 
 
 class IProgressMonitor:
-    def phase_start(self: Any, phase_name: str, parent_phase: str, num_steps: int) -> None:
-        raise RuntimeError(PURE.format("IProgressMonitor::phase_start"))
-
-    def step_complete(self: Any, phase_name: str, step: int) -> bool:
-        raise RuntimeError(PURE.format("IProgressMonitor::step_complete"))
-
-    def phase_finish(self: Any, phase_name: str) -> None:
-        raise RuntimeError(PURE.format("IProgressMonitor::phase_finish"))
+    phase_start = pure("IProgressMonitor", "phase_start")
+    step_complete = pure("IProgressMonitor", "step_complete", result=False)
+    phase_finish = pure("IProgressMonitor", "phase_finish")
 
 
 class Dims:

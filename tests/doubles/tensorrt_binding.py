@@ -1,18 +1,30 @@
-"""Classes and enumerations that behave as pybind11 makes them, from a listing.
+"""Classes that behave as pybind11 makes them, from a listing.
 
 What the real bindings refuse is refused with their words (they were run beside this, with a stub of
 libnvinfer): an unknown attribute, a wrong type, one argument too many, setting what can only be read, a
-subclass that does not call the `__init__` of its base, an enumeration used as an integer.
+subclass that does not call the `__init__` of its base.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, ClassVar
+import warnings
+from typing import Any, Callable
 
+from tensorrt_enum import QUALIFIER, BoundMeta, fresh
 from tensorrt_listing import Listing, Signature, parse
 
-QUALIFIER = "tensorrt.tensorrt."
+WITH = (
+    "ILogger",
+    "ICudaEngine",
+    "IExecutionContext",
+    "Runtime",
+    "Builder",
+    "INetworkDefinition",
+    "OnnxParser",
+    "IBuilderConfig",
+)
+"""Classes that `with` takes, deprecated and without effect."""
 MISSING = object()
 
 
@@ -20,114 +32,15 @@ class NotModelledError(NotImplementedError):
     """The real TensorRT has this; the double does not do it yet."""
 
 
-class EnumMeta(type):
-    """The type of an enumeration's class."""
-
-    def __getattr__(cls, name: str) -> Any:
-        raise AttributeError(f"type object '{QUALIFIER}{cls.__qualname__}' has no attribute '{name}'")
-
-    def __call__(cls, value: object) -> Enum:
-        if isinstance(value, float) or not hasattr(value, "__index__"):
-            kind = "int" if cls._classic else "typing.SupportsInt"
-            head = "__init__(): incompatible constructor arguments. "
-            raise TypeError(
-                f"{head}The following argument types are supported:\n"
-                f"    1. {QUALIFIER}{cls.__qualname__}(value: {kind})\n\nInvoked with: {value!r}"
-            )
-        number = value.__index__()
-        known = [m for m in cls.__members__.values() if m.value == number]
-        return known[0] if known else make_member(cls, "???", number)
-
-
-class Enum(metaclass=EnumMeta):
-    """A member of an enumeration: equal to no integer, hashed as its value."""
-
-    __slots__ = ("_name", "_value")
-    __members__: ClassVar[dict[str, Enum]] = {}
-    _ordered = False
-    _classic = True
-
-    name = property(lambda self: self._name)
-    value = property(lambda self: self._value)
-
-    def __int__(self) -> int:
-        return self._value
-
-    __index__ = __int__
-    __hash__ = __int__  # type: ignore[assignment]
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._value == other._value
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}.{self._name}: {self._value}>"
-
-    def __str__(self) -> str:
-        return f"{type(self).__name__}.{self._name}"
-
-    def __lt__(self, other: object) -> bool:
-        return self._compare(other, lambda a, b: a < b)
-
-    def __le__(self, other: object) -> bool:
-        return self._compare(other, lambda a, b: a <= b)
-
-    def __gt__(self, other: object) -> bool:
-        return self._compare(other, lambda a, b: a > b)
-
-    def __ge__(self, other: object) -> bool:
-        return self._compare(other, lambda a, b: a >= b)
-
-    def _compare(self, other: object, decide: Callable[[int, int], bool]) -> Any:
-        if not self._ordered:
-            return NotImplemented
-        if type(self) is not type(other):
-            raise TypeError("Expected an enumeration of matching type!")
-        return decide(self._value, other._value)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in ("name", "value"):
-            raise AttributeError(f"property of '{type(self).__name__}' object has no setter")
-        raise AttributeError(f"'{QUALIFIER}{type(self).__qualname__}' object has no attribute '{name}'")
-
-
-def make_member(kind: EnumMeta, name: str, value: int) -> Enum:
-    member = object.__new__(kind)
-    object.__setattr__(member, "_name", name)
-    object.__setattr__(member, "_value", value)
-    return member
-
-
-def make_enum(api: Listing, name: str) -> EnumMeta:
-    """The enumeration `name` with the values it has in this version."""
-    inner = name.rsplit(".", 1)[-1]
-    kind = EnumMeta(
-        inner,
-        (Enum,),
-        {
-            "__slots__": (),
-            "__qualname__": name,
-            "__module__": QUALIFIER[:-1],
-            "_ordered": name in api.ordered,
-            "_classic": api.release < (10, 16),
-        },
-    )
-    members = {member: make_member(kind, member, value) for member, value in api.enums[name].items()}
-    kind.__members__ = members
-    for member, item in members.items():
-        setattr(kind, member, item)
-    return kind
-
-
-class ObjectMeta(type):
+class ObjectMeta(BoundMeta):
     """The type of a bound class: makes sure that the base's `__init__` was called."""
 
-    def __call__(cls, *args: object, **kwargs: object) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         made = super().__call__(*args, **kwargs)
         if not made._made:
-            bound = next(c for c in cls.__mro__ if c.__module__ == QUALIFIER[:-1])
-            raise TypeError(
-                f"{QUALIFIER}{bound.__qualname__}.__init__() must be called when overriding __init__"
-            )
+            bound = next(c for c in self.__mro__ if c.__module__ == QUALIFIER[:-1])
+            words = "must be called when overriding __init__"
+            raise TypeError(f"{QUALIFIER}{bound.__qualname__}.__init__() {words}")
         return made
 
 
@@ -143,25 +56,23 @@ class BoundObject(metaclass=ObjectMeta):
         return made
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"'{_owner(self)}' object has no attribute '{name}'")
+        raise AttributeError(f"'{_type_name(self)}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: object) -> None:
         found = next((vars(c)[name] for c in type(self).__mro__ if name in vars(c)), None)
         if isinstance(found, property) or hasattr(self, "__dict__"):
             object.__setattr__(self, name, value)
         elif found is not None:
-            raise AttributeError(f"'{_owner(self)}' object attribute '{name}' is read-only")
+            raise AttributeError(f"'{_type_name(self)}' object attribute '{name}' is read-only")
         else:
-            raise AttributeError(f"'{_owner(self)}' object has no attribute '{name}'")
+            raise AttributeError(f"'{_type_name(self)}' object has no attribute '{name}'")
 
     def __repr__(self) -> str:
-        return f"<{_owner(self)} object at {id(self):#x}>"
+        return f"<{type(self).__module__}.{type(self).__qualname__} object at {id(self):#x}>"
 
 
-def _owner(item: object) -> str:
-    kind = type(item)
-    bound = kind.__module__ == QUALIFIER[:-1]
-    return f"{QUALIFIER}{kind.__qualname__}" if bound else kind.__qualname__
+def _type_name(item: object) -> str:
+    return type.__dict__["__name__"].__get__(type(item))
 
 
 class Binder:
@@ -179,9 +90,9 @@ class Binder:
     def make_class(self, name: str, behaviour: type | None) -> type:
         """The class `name`: members from the listing, what they do from `behaviour`.
 
-        A listed method that `behaviour` does not have raises `NotModelledError` when it is called. `behaviour`
-        gives a property's value as `get_NAME(self)` and takes it as `set_NAME(self, value)`; without them
-        it is kept, beginning with `behaviour.defaults[NAME]`.
+        A listed method that `behaviour` does not have raises `NotModelledError` when it is called.
+        `behaviour` gives a property's value as `get_NAME(self)` and takes it as `set_NAME(self, value)`;
+        without them it is kept, beginning with `behaviour.defaults[NAME]`.
         """
         base = self.namespace.get(self.api.bases.get(name, ""), BoundObject)
         body: dict[str, Any] = {"__slots__": (), "__qualname__": name, "__module__": QUALIFIER[:-1]}
@@ -198,7 +109,9 @@ class Binder:
         for extra, action in actions.items():  # special methods and the double's own, underscored
             if extra.startswith("_") and extra not in ("__init__", "__module__", "__dict__", "__doc__"):
                 body.setdefault(extra, action)
-        return ObjectMeta(name, (base,), body)
+        if name in WITH:
+            body.update(__enter__=_enter, __exit__=lambda this, *_: None)
+        return ObjectMeta(QUALIFIER + name, (base,), body)
 
     def _nested(self, path: str) -> Any:
         enum = self.namespace["ILogger.Severity"]
@@ -208,9 +121,8 @@ class Binder:
         signatures = [parse(text) for text in overloads]
 
         def method(self: Any, *args: object, **kwargs: object) -> object:
-            if name != "__init__" and not self._made:
-                raise TypeError(f"{name}(): incompatible function arguments: the object was not made")
-            bound = binder.match(signatures, args, kwargs)
+            mine = isinstance(self, binder.namespace[owner]) and (self._made or name == "__init__")
+            bound = binder.match(signatures, args, kwargs) if mine else None
             if bound is None:
                 raise TypeError(binder.refusal(owner, name, signatures, (self, args, kwargs)))
             if name == "__init__":
@@ -219,7 +131,7 @@ class Binder:
                 if name == "__init__":
                     return None
                 raise NotModelledError(f"the TensorRT double does not do {owner}.{name}")
-            return action(self, **bound)
+            return fresh(action(self, **bound))
 
         binder = self
         method.__name__ = name
@@ -237,9 +149,9 @@ class Binder:
 
         def read(self: Any) -> object:
             if getter is not None:
-                return getter(self)
+                return fresh(getter(self))
             if name in self._s:
-                return self._s[name]
+                return fresh(self._s[name])
             if name not in defaults:
                 raise NotModelledError(f"the TensorRT double does not know {owner}.{name}")
             return defaults[name]
@@ -345,11 +257,21 @@ class Binder:
                 lines.append(f"    {number}. ({head}) -> {result}")
         this, args, kwargs = call
         invoked = ", ".join(repr(a) for a in (args if made else (this, *args)))
-        named = "; kwargs: " + ", ".join(f"{k}={v!r}" for k, v in kwargs.items()) if kwargs else ""
+        named = "kwargs: " + ", ".join(f"{k}={v!r}" for k, v in kwargs.items()) if kwargs else ""
+        named = f"; {named}" if invoked and named else named
         what = "constructor" if made else "function"
         supported = "The following argument types are supported:"
         head = f"{name}(): incompatible {what} arguments. {supported}"
         return "\n".join([head, *lines]) + f"\n\nInvoked with: {invoked}{named}"
+
+
+def _enter(this: Any) -> Any:
+    words = (
+        "Context managers for TensorRT types are deprecated. "
+        "Memory will be freed automatically when the reference count reaches 0."
+    )
+    warnings.warn(words, DeprecationWarning, stacklevel=2)
+    return this
 
 
 def _no_constructor(name: str) -> Callable:

@@ -36,10 +36,10 @@ class Builder:
         return self._s["logger"]
 
     def get_platform_has_fast_fp16(self: Any) -> bool:
-        return self._world.cudart.compute_capability >= (5, 3)
+        return self._world.capability >= (5, 3)
 
     def get_platform_has_fast_int8(self: Any) -> bool:
-        capability = tuple(self._world.cudart.compute_capability)
+        capability = self._world.capability
         return capability >= (6, 1) and capability != (6, 2)
 
     def create_network(self: Any, flags: int) -> Any:
@@ -150,7 +150,7 @@ class _Building:
         layers = Fuser(graph, half, release).run()
         self._find_memory(layers)
         self._measure(layers)
-        capability = tuple(self.world.cudart.compute_capability)
+        capability = self.world.capability
         return write_plan(
             {
                 "version": self.world.api.version,
@@ -195,7 +195,7 @@ class _Building:
                 "configured in the builder",
                 "INetworkDefinition::validate",
             )
-        capability = tuple(self.world.cudart.compute_capability)
+        capability = self.world.capability
         if "INT8" in self.flags and (capability < (6, 1) or capability == (6, 2)):
             self.world.log(
                 self.logger,

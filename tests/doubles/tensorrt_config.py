@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
+from tensorrt_world import dotted
+
 CACHE_MAGIC = b"timing cache\n"
 
 
@@ -149,7 +151,7 @@ class IBuilderConfig:
 
 
 def _device(world: Any) -> str:
-    return f"{world.cudart.name} {world.compute_capability}"
+    return f"{world.cudart.name} {dotted(world.capability)}"
 
 
 class ITimingCache:

@@ -20,11 +20,13 @@ import numpy as np
 import tensorrt_basics
 import tensorrt_builder
 import tensorrt_config
+import tensorrt_execution
 import tensorrt_network
 import tensorrt_runtime
-from tensorrt_binding import NotModelledError, make_enum
+from tensorrt_binding import NotModelledError
+from tensorrt_enum import fresh, make_enum
+from tensorrt_execution import WouldCrashError
 from tensorrt_listing import DERIVED, LISTED, VERSIONS, listing
-from tensorrt_runtime import WouldCrashError
 from tensorrt_world import Build, Faults, World
 
 __all__ = [
@@ -52,8 +54,8 @@ def make_tensorrt(version: str, cudart: Any, faults: Faults | None = None) -> Mo
 
     Args:
         version: one of `VERSIONS`, or its beginning ("8.5", "10.3", "11.4").
-        cudart: the double of CUDA's runtime: `view(address, nbytes)`, `enqueue(stream, function)`, `name`,
-            `compute_capability`, `integrated`.
+        cudart: the double of CUDA's runtime (`cudart_double.CudartDouble`): used are `view`, `enqueue`,
+            `capturing`, `cudaStreamSynchronize`, `name` and `compute_capability`.
         faults: what shall go wrong; may be changed later.
     """
     api = listing(version)
@@ -62,7 +64,14 @@ def make_tensorrt(version: str, cudart: Any, faults: Faults | None = None) -> Mo
     for name in api.enums:
         names[name] = make_enum(api, name)
     names["DataType"].itemsize = property(lambda this: SIZES.get(this.name))
-    modules = (tensorrt_basics, tensorrt_network, tensorrt_config, tensorrt_builder, tensorrt_runtime)
+    modules = (
+        tensorrt_basics,
+        tensorrt_network,
+        tensorrt_config,
+        tensorrt_builder,
+        tensorrt_runtime,
+        tensorrt_execution,
+    )
     world.bind({name: kind for module in modules for name, kind in module.BEHAVIOURS.items()})
     names["IHostMemory"] = tensorrt_basics.make_host_memory(names["DataType"].INT8)
 
@@ -70,7 +79,7 @@ def make_tensorrt(version: str, cudart: Any, faults: Faults | None = None) -> Mo
     public = {name: item for name, item in names.items() if "." not in name}
     module.__dict__.update(public)
     for name, path in api.values.items():
-        setattr(module, name, getattr(names["DataType"], path.split(".")[1]))
+        setattr(module, name, fresh(getattr(names["DataType"], path.split(".")[1])))
     for name in api.functions:
         setattr(module, name, _function(name))
     module.__dict__.update(__version__=api.version, __getattr__=_absent, _world=world)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tensorrt_binding import Binder, BoundObject
+from tensorrt_enum import fresh
 from tensorrt_listing import Listing
 
 SEVERITIES = "FEWIV"
@@ -103,8 +104,9 @@ class World:
         return self.api.release
 
     @property
-    def compute_capability(self) -> str:
-        return "{}.{}".format(*self.cudart.compute_capability)
+    def capability(self) -> tuple[int, int]:
+        """The GPU's compute capability."""
+        return tuple(self.cudart.compute_capability)
 
     def bind(self, behaviours: dict[str, type]) -> None:
         """Make every class of the listing, bases first."""
@@ -138,7 +140,7 @@ class World:
         if isinstance(logger, standard):
             standard.log(logger, member, text)  # what a subclass of Logger overrides is never called
         else:
-            call_back("log", logger.log, member, text)
+            call_back("log", logger.log, fresh(member), text)
 
     def error(self, logger: Any, where: str, code: int, text: str) -> None:
         """Log an error in the words of this release.
@@ -159,6 +161,11 @@ class World:
         owner, _, function = where.partition("::")
         file = owner[1].lower() + owner[2:]
         self.log(logger, "ERROR", f"{code}: [{file}.cpp::{function}::66] Error Code {code}: {text}")
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    """(8, 7) as "8.7"."""
+    return ".".join(map(str, version))
 
 
 def call_back(name: str, function: Any, *args: object) -> Any:
