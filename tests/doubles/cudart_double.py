@@ -81,7 +81,7 @@ class CudartDouble(Memory):
         super().__init__(total_mb << 20, integrated)
         self.major = major
         self.driver = VERSIONS[major] if driver is None else driver
-        self.name = name
+        self.name, self.compute_capability, self.integrated = name, compute_capability, integrated
         self.faults = faults or Faults()
         self.attributes = {
             symbols.MULTIPROCESSORS: 8,

@@ -191,7 +191,7 @@ class Engine:
                 for lane in self._lanes
             ]
         except CaptureError as error:
-            self.graph_refusal = error.got or error.what
+            self.graph_refusal = error.reason
             return
         for lane, graph in zip(self._lanes, graphs):
             lane.graph = graph
