@@ -8,54 +8,22 @@ from __future__ import annotations
 
 import shutil
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from cudart_double import CudartDouble
 from cudart_double import Faults as CudaFaults
-from tensorrt_double import Faults, installed, make_tensorrt, world_of
+from gpu_bench import VERSIONS, is_strong
 
 from bisenet_edge.artifact import Artifact, hash_files, write_manifest
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime.accuracy import compare
 from bisenet_edge.runtime.backends import choose_backend, open_session
-from bisenet_edge.runtime.cuda import runtime as cuda_runtime
-from bisenet_edge.runtime.cuda.library import Cudart
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.runtime.selftest import read_golden
 from bisenet_edge.runtime.tensorrt.builder import BuildOptions
 from bisenet_edge.runtime.tensorrt.compile import Compiler
-
-VERSIONS = ("8.5", "8.6", "10.3", "10.13", "10.16", "11.4")
-FLAVOUR = {
-    "int8": {"8": "int8", "10.3": "int8", "strong": "int8-typed"},
-    "fp16": {"8": "fp32", "10.3": "fp32", "strong": "fp16-typed"},
-}
-
-
-class Bench:
-    """A device of doubles: a GPU, and a TensorRT that may be exchanged."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> None:
-        self._monkeypatch, self._stack = monkeypatch, stack
-        self.put()
-
-    def put(self, version: str = "10.3", **gpu: object) -> None:
-        self.faults = Faults()
-        self.gpu = CudartDouble(**gpu)  # type: ignore[arg-type]
-        self._monkeypatch.setattr(cuda_runtime, "find_cudart", lambda: Cudart(self.gpu))
-        self.trt = self._stack.enter_context(installed(make_tensorrt(version, self.gpu, self.faults)))
-        self.world = world_of(self.trt)
-
-
-@pytest.fixture
-def bench(monkeypatch, tmp_path):
-    monkeypatch.setenv("BISENET_EDGE_CACHE", str(tmp_path / "cache"))
-    with ExitStack() as stack:
-        yield Bench(monkeypatch, stack)
 
 
 @pytest.fixture
@@ -63,12 +31,9 @@ def artifact(small_artifact):
     return Artifact.open(small_artifact)
 
 
-def strong(version):
-    return version in ("10.13", "10.16", "11.4")
-
-
 def model_of(precision, version):
-    return FLAVOUR[precision]["strong" if strong(version) else "8"]
+    """The flavour that an engine is built from."""
+    return f"{precision}-typed" if is_strong(version) else {"int8": "int8", "fp16": "fp32"}[precision]
 
 
 def reference_masks(artifact, flavour, frames):
@@ -118,8 +83,8 @@ def test_a_build_is_told_what_the_version_needs(bench, artifact, version):
     for precision in ("int8", "fp16", "fp32"):
         compiler.ready(precision)
     int8, fp16, fp32 = bench.world.builds
-    assert {build.strongly_typed for build in (int8, fp16, fp32)} == {strong(version)}
-    if not strong(version):
+    assert {build.strongly_typed for build in (int8, fp16, fp32)} == {is_strong(version)}
+    if not is_strong(version):
         assert {"INT8", "FP16"} <= set(int8.flags)
         assert "FP16" in fp16.flags
         assert "INT8" not in fp16.flags

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from bisenet_edge.runtime.tensorrt.api import TensorRt
 from bisenet_edge.runtime.tensorrt.failures import load_failure
 
 LANES = 2
-FRAME, MASK = "frame", "mask"
 NEUTRAL = 128
 PROFILED_RUNS = 20
 
@@ -69,7 +68,7 @@ class Engine:
             if self._engine is None:
                 raise load_failure(api.log.errors, f"a plan of {len(plan)} bytes")
             stack.callback(self._drop)
-            _check_contract(api, self._engine, size)
+            self._names = _tensors(api, self._engine, size)
             self._context = self._new_context()
             self._lanes = [_Lane(self.cuda, size) for _ in range(LANES)]
             self._capture()
@@ -166,7 +165,7 @@ class Engine:
 
     def _enqueue(self, lane: _Lane, context: Any) -> None:
         # Addresses are read when work is enqueued, or recorded: one context serves both lanes in turn.
-        for name, buffer in ((FRAME, lane.frame), (MASK, lane.mask)):
+        for name, buffer in zip(self._names, (lane.frame, lane.mask)):
             if not context.set_tensor_address(name, buffer.device):
                 raise BackendError("TensorRT refuses a buffer", got=name)
         lane.frame.upload(self._stream)
@@ -197,24 +196,31 @@ class Engine:
             lane.graph = graph
 
 
-def _check_contract(api: TensorRt, engine: Any, size: Size) -> None:
-    """The graph contract: frame uint8 [1, H, W, 3] -> mask uint8 [1, H, W]."""
+def _tensors(api: TensorRt, engine: Any, size: Size) -> Tuple[str, str]:
+    """Names of an engine's frame and mask; "frame" and "mask" unless Torch-TensorRT made it.
+
+    Raises:
+        BackendError: it has another contract than frame uint8 [1, H, W, 3] -> mask uint8 [1, H, W].
+    """
     trt = api.trt
-    expected = {
-        FRAME: (trt.TensorIOMode.INPUT, (1, *size.hw, 3)),
-        MASK: (trt.TensorIOMode.OUTPUT, (1, *size.hw)),
-    }
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    found = {name: (engine.get_tensor_mode(name), tuple(engine.get_tensor_shape(name))) for name in names}
-    kinds = {name: engine.get_tensor_dtype(name) for name in names}
-    if found != expected or any(kind != trt.DataType.UINT8 for kind in kinds.values()):
-        told = ", ".join(f"{name} {kinds[name]} {list(shape)}" for name, (_, shape) in found.items())
+    found = {}
+    for name in names:
+        way = "in" if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "out"
+        found[name] = (way, engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name)))
+    uint8 = trt.DataType.UINT8
+    expected = [("in", uint8, (1, *size.hw, 3)), ("out", uint8, (1, *size.hw))]
+    # Sorted by way alone: nothing else of it can be compared.
+    if sorted(found.values(), key=lambda tensor: tensor[0]) != expected:
+        told = ", ".join(f"{name} {way}, {kind}, {list(shape)}" for name, (way, kind, shape) in found.items())
         raise BackendError(
             "an engine has other inputs and outputs than the artifact",
             got=told,
-            expected=f"uint8, of {size}: frame [1, H, W, 3] in, mask [1, H, W] out",
+            expected=f"uint8, of {size}: a frame [1, H, W, 3] in, a mask [1, H, W] out",
             fix="build it again: bisenet-edge compile --rebuild",
         )
+    frame, mask = sorted(names, key=lambda name: found[name][0])
+    return frame, mask
 
 
 def _profiler(trt: Any) -> Any:
