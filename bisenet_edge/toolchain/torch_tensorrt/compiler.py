@@ -27,6 +27,8 @@ from bisenet_edge.toolchain.torch_tensorrt.releases import Installed, plan_note,
 from bisenet_edge.toolchain.torch_tensorrt.settings import Settings, computes_in_half, keywords
 
 SUFFIXES = {"plan": ".plan", "exported-program": ".ep", "dry-run": ".txt"}
+"""What a file is called by default, by form."""
+
 INPUT, OUTPUT = "frame", "output0"
 """Tensor names of a plan. Torch-TensorRT names outputs itself, where our ONNX files say `mask`."""
 

@@ -48,7 +48,9 @@ def operator() -> OpOverload[..., Any]:
     if not hasattr(torch.ops.tensorrt, "quantize_op"):
         torch.library.define(NAME, SCHEMA)
         torch.library.register_fake(NAME, _shape)
-    _use_our_kernel()
+        torch.library.impl(NAME, ("cpu", "cuda"), _round)
+    elif has_modelopt():
+        _replace_kernel()
     found: OpOverload[..., Any] = torch.ops.tensorrt.quantize_op.default
     return found
 
@@ -84,7 +86,7 @@ def _modelopt_missing(got: str) -> MissingDependencyError:
 
 
 @functools.cache
-def _use_our_kernel() -> torch.library.Library:
+def _replace_kernel() -> torch.library.Library:
     # A registration lasts as long as its library object: the cache keeps it.
     library = torch.library.Library("tensorrt", "IMPL")
     for device in ("CPU", "CUDA"):
