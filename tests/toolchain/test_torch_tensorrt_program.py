@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +24,12 @@ from bisenet_edge.toolchain.quant.fold import fold
 from bisenet_edge.toolchain.quant.placement import insert_quantizers, quant_convs, quantizers
 from bisenet_edge.toolchain.quant.ptq import PostTraining, Scheme
 from bisenet_edge.toolchain.torch_tensorrt.program import export_program, with_operators
-from bisenet_edge.toolchain.torch_tensorrt.quantize_op import INT8, has_modelopt, operator
+from bisenet_edge.toolchain.torch_tensorrt.quantize_op import INT8, SCHEMA, operator
 
 SIZE = Size(96, 64)
 PADDED = Size(100, 60)
 QUANTIZE_OP = operator()
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -293,4 +298,42 @@ def test_the_operator_needs_no_modelopt():
     assert QUANTIZE_OP._schema.name == "tensorrt::quantize_op"
     arguments = [str(a.type) for a in QUANTIZE_OP._schema.arguments]
     assert arguments == ["Tensor", "Tensor", "int", "int", "bool", "bool"]
-    assert has_modelopt() in (True, False)
+
+
+# As the real one defines them, and as it fails on a machine without nvcc.
+MODELOPT_DOUBLE = """
+import torch
+
+def kernel(input, amax, num_bits, exponent_bits, unsigned, narrow_range):
+    raise AttributeError("'NoneType' object has no attribute 'fake_tensor_quant'")
+
+torch.library.define("tensorrt::quantize_op", %r)
+torch.library.define("tensorrt::dynamic_block_quantize_op", "(Tensor input) -> Tensor")
+torch.library.impl("tensorrt::quantize_op", ["cpu", "cuda"])(kernel)
+torch.library.register_fake("tensorrt::quantize_op")(lambda input, *others: torch.empty_like(input))
+"""
+USE_IT = """
+import sys, torch
+from bisenet_edge.toolchain.torch_tensorrt.quantize_op import INT8, operator
+rounded = operator()(torch.tensor([0.3, -9.0]), torch.tensor(1.27), *INT8)
+operator()
+print([round(v, 4) for v in rounded.tolist()], "modelopt.torch.quantization" in sys.modules)
+"""
+
+
+def test_our_kernel_takes_the_place_of_modelopt_s_double(tmp_path):
+    package = tmp_path / "modelopt" / "torch" / "quantization"
+    package.mkdir(parents=True)
+    for folder in (tmp_path / "modelopt", package.parent, package):
+        (folder / "__init__.py").touch()
+    (package / "__init__.py").write_text(MODELOPT_DOUBLE % SCHEMA)
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", USE_IT],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[0.3, -1.28] True"
