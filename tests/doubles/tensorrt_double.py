@@ -55,8 +55,8 @@ def make_tensorrt(version: str, cudart: Any, faults: Faults | None = None) -> Mo
 
     Args:
         version: one of `VERSIONS`, or its beginning ("8.5", "10.3", "11.4").
-        cudart: the double of CUDA's runtime (`cudart_double.CudartDouble`): used are `view`, `enqueue`,
-            `capturing`, `cudaStreamSynchronize`, `name` and `compute_capability`.
+        cudart: the double of CUDA's runtime, `cudart_double.CudartDouble`: the device, its memory and its
+            streams.
         faults: what shall go wrong; may be changed later.
     """
     api = listing(version)

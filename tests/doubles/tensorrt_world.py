@@ -10,6 +10,8 @@ from tensorrt_binding import Binder, BoundObject
 from tensorrt_enum import fresh
 from tensorrt_listing import Listing
 
+from bisenet_edge.runtime.cuda import symbols
+
 SEVERITIES = "FEWIV"
 MIB = 1 << 20
 
@@ -106,7 +108,8 @@ class World:
     @property
     def capability(self) -> tuple[int, int]:
         """The GPU's compute capability."""
-        return tuple(self.cudart.compute_capability)
+        attributes = self.cudart.attributes
+        return attributes[symbols.COMPUTE_CAPABILITY_MAJOR], attributes[symbols.COMPUTE_CAPABILITY_MINOR]
 
     def bind(self, behaviours: dict[str, type]) -> None:
         """Make every class of the listing, bases first."""
