@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import pytest
+from gpu_bench import bench  # noqa: F401 (a fixture)
 
 SMALL = "96x64"
 

@@ -50,6 +50,7 @@ COMMANDS = {
     "calibrate": ("calibrate", "Choose the pictures that INT8 is calibrated on."),
     "check": ("check", "Measure the accuracy drop of INT8 against FP32."),
     "lint": ("lint", "Say which convolutions will not run in INT8, and why."),
+    "compile": ("compile", "Build and test the TensorRT engines of an artifact, on the device."),
     "profile": ("profile", "Measure latency, INT8, BF16 and FP32 side by side."),
     "run": ("run", "Segment a video, a folder or a synthetic street."),
     "deploy": ("deploy", "Pack an artifact and the runtime for a device."),

@@ -28,11 +28,17 @@ from bisenet_edge.cli.render import Bars, emit, next_command, points, table
 @click.option("--split", default="val", show_default=True, help="train or val.")
 @click.option("--max-drop", type=float, help="Points of mIoU that INT8 may lose; more is exit code 3.")
 @click.option("--max-class-drop", type=float, help="Likewise, points of IoU of any one class.")
+@click.option("--precision", default="int8", show_default=True, help="What is held against FP32.")
 @backend_option
 @threads_option
 @json_option
-def command(artifact: Path | None, data: str, split: str, as_json: bool, **options: Any) -> int:
-    """Measure FP32 and INT8 mIoU of ARTIFACT (default: the newest) on labelled pictures."""
+def command(
+    artifact: Path | None, data: str, split: str, precision: str, as_json: bool, **options: Any
+) -> int:
+    """Measure FP32 and INT8 mIoU of ARTIFACT (default: the newest) on labelled pictures.
+
+    With --backend tensorrt the engines themselves are measured, on the device they run on.
+    """
     from bisenet_edge.runtime.accuracy import Gate, compare
     from bisenet_edge.runtime.datasets import open_dataset
     from bisenet_edge.runtime.report import update_report
@@ -41,7 +47,8 @@ def command(artifact: Path | None, data: str, split: str, as_json: bool, **optio
     found = find_artifact(artifact)
     gate = Gate(options["max_drop"], options["max_class_drop"])
     dataset = open_dataset(data, split)
-    result = compare(found, dataset, backend=options["backend"], threads=options["threads"], progress=Bars())
+    engine = {key: options[key] for key in ("backend", "threads")}
+    result = compare(found, dataset, precision, **engine, progress=Bars())
     section = result.to_json(gate)
     # The figures first: a read-only artifact must not cost minutes of work.
     if as_json:
@@ -72,7 +79,8 @@ def _print(artifact: Artifact, section: dict[str, Any]) -> None:
         ["mIoU", points(section["fp32"]["miou"]), points(section["int8"]["miou"]), section["drop_points"]]
     )
     click.echo(f"{artifact.path} on {section['data']} {section['split']}, {section['images']} pictures\n")
-    click.echo(table(["class", "FP32 IoU", "INT8 IoU", "drop"], rows))
+    name = section["precision"].upper()
+    click.echo(table(["class", "FP32 IoU", f"{name} IoU", "drop"], rows))
     click.echo(f"\npixels equal: {section['pixel_agreement']:.2%}   engine: {section['backend']}")
     limits = [
         f"{what} {section[key]:g}"

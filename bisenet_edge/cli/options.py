@@ -36,7 +36,7 @@ backend_option = click.option(
     "--backend",
     default="auto",
     show_default=True,
-    help="auto, openvino, onnxruntime, reference (the graph as it stands: slow) or null.",
+    help="auto, tensorrt, cpu, openvino, onnxruntime, reference (the graph as it stands: slow) or null.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads; 0 = all that may be used."
@@ -53,7 +53,7 @@ def refuse_null(backend: str) -> None:
         raise UsageError(
             "the null engine computes no masks, so there is nothing to measure",
             got="--backend null",
-            expected="auto, openvino, onnxruntime or reference",
+            expected="auto, tensorrt, cpu, openvino, onnxruntime or reference",
         )
 
 

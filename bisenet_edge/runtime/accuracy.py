@@ -86,6 +86,7 @@ class Comparison:
             "images": self.images,
             "classes": list(self.class_names),
             "backend": self.backend,
+            "precision": self.precision,
             "fp32": {"miou": _rounded(self.fp32.miou()), "iou": [_rounded(v) for v in self.fp32.iou()]},
             "int8": {"miou": _rounded(self.other.miou()), "iou": [_rounded(v) for v in self.other.iou()]},
             "drop_points": _rounded(self.drop_points),
@@ -126,8 +127,9 @@ def compare(
         )
     totals = [Confusion.empty(len(labels)), Confusion.empty(len(labels))]
     agreements: List[float] = []
-    with open_session(artifact, "fp32", backend=backend, threads=threads) as first, open_session(
-        artifact, precision, backend=backend, threads=threads
+    engine: Dict[str, Any] = {"backend": backend, "threads": threads, "progress": progress}
+    with open_session(artifact, "fp32", **engine) as first, open_session(
+        artifact, precision, **engine
     ) as second:
         for done in range(len(dataset)):
             sample = dataset[done]

@@ -12,7 +12,8 @@ as "-". A key with "?" may be left out.
                   "convolutions"?: {"int8": n, "all": n, "engine": "OpenVINO 2026.4"},
                   "notes"?: [text, what was tried and why]}
     accuracy     {"data": uri, "split": "val", "images": n, "classes": [names],
-                  "fp32": {"miou": 0..1, "iou": [0..1 or null]}, "int8": {the same},
+                  "precision"?: "int8" (or what was held against FP32 in its place),
+                  "fp32": {"miou": 0..1, "iou": [0..1 or null]}, "int8": {the same, of that precision},
                   "drop_points": x, "class_drop_points": [x or null], "pixel_agreement": 0..1,
                   "max_drop": points or null (no gate), "max_class_drop"?: points or null, "passed": bool}
                   A drop is FP32 less INT8, in points of IoU (percent): above 0, INT8 is worse.
@@ -21,6 +22,16 @@ as "-". A key with "?" may be left out.
                   "cases": [{"precision", "p50_ms", "p90_ms"}], "int8_over_float": ratio of the medians,
                   "ci95": [low, high], "float": "bf16" | "fp32", what INT8 was timed against,
                   "conclusive": bool}
+    tensorrt     `Compiled.to_json()`: {"device": {"gpu", "compute_capability", "tensorrt", "cuda_runtime",
+                  "cuda_driver"}, "chosen": "int8" | "fp16" | "fp32" | "", "reason": text,
+                  "payoff": as above or null, "passed": bool,
+                  "engines": [{"precision", "active": bool, "plan": path or null, "built_because": [text],
+                               "built": ISO 8601, "build_s", "notes": [text],
+                               "selftest": `SelfTestResult.to_json()`,
+                               "layers": `Readback.to_json()`: {"layers": n, "by_precision": {name: n},
+                                 "convolutions": n, "convolutions_int8": n, "convolutions_float": [names],
+                                 "reformats": [{"name", "from", "to"}], "fused_groups": [{"name", "nodes"}],
+                                 "plan_bytes", "weight_bytes", "activation_bytes"}}]}
     profile      `ProfileResult.to_json()`: {"cases": [{"name", "model", "size", "backend", "precision",
                   "stages": {"decode" | "resize" | "infer" | "sink": LATENCY}, "frame_to_mask": LATENCY,
                   "total": LATENCY, "fps_p50", "fps_throughput", "drift": fraction,
@@ -76,8 +87,8 @@ from bisenet_edge.errors import ArtifactError, SinkError, unknown_name
 from bisenet_edge.resources import replace_when_written
 
 SECTIONS = (
-    "export", "accuracy", "payoff", "profile", "search", "qat", "calibration", "lint", "run", "pictures",
-    "machine",
+    "export", "accuracy", "payoff", "tensorrt", "profile", "search", "qat", "calibration", "lint", "run",
+    "pictures", "machine",
 )  # fmt: skip
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"

@@ -22,7 +22,7 @@ from bisenet_edge.runtime import report_plots, report_plots_calibration, report_
 TEMPLATE = "report.html.j2"
 NONE = "-"
 SHOWN_SATURATED = 8
-SHOWN = ("export", "accuracy", "payoff", "profile", "search", "qat", "calibration", "lint", "run")
+SHOWN = ("export", "accuracy", "payoff", "tensorrt", "profile", "search", "qat", "calibration", "lint", "run")
 
 PLOTS = (
     "iou",
@@ -132,6 +132,8 @@ def _tiles(sections: Mapping[str, Any]) -> List[Tile]:
     payoff = sections.get("payoff")
     if payoff:
         tiles.append(_payoff(payoff))
+    if sections.get("tensorrt"):
+        tiles.append(_tensorrt(sections["tensorrt"]))
     if profile and profile["cases"]:
         fastest = min(profile["cases"], key=lambda case: case["frame_to_mask"]["p50_ms"])
         p50_ms = fastest["frame_to_mask"]["p50_ms"]
@@ -167,6 +169,16 @@ def _payoff(payoff: Mapping[str, Any]) -> Tile:
     if not payoff["conclusive"]:
         return Tile("precision chosen", payoff["chosen"].upper(), f"inconclusive; {note}", "bad")
     return Tile("precision chosen", payoff["chosen"].upper(), note)
+
+
+def _tensorrt(tensorrt: Mapping[str, Any]) -> Tile:
+    device = tensorrt["device"]
+    note = f"{device['gpu']}, TensorRT {device['tensorrt']}"
+    if not tensorrt["passed"]:
+        return Tile(
+            "engine on the device", tensorrt["chosen"].upper() or "none", f"a self-test failed; {note}", "bad"
+        )
+    return Tile("engine on the device", tensorrt["chosen"].upper(), note, "good")
 
 
 def _picture(folder: Path, picture: Mapping[str, Any]) -> Dict[str, str]:

@@ -162,11 +162,11 @@ def _payoff(artifact: Artifact, options: Int8Options | None, progress: Progress)
     """Which precision runs by default: the fastest one, as long as it keeps the promise too."""
     if options is None:
         return None
-    payoff = int8_pays(artifact, progress=progress)
+    payoff = int8_pays(artifact, backend="cpu", progress=progress)
     if options.gate is None or payoff.chosen in ("int8", "fp32"):
         return payoff
     dataset = open_dataset(gate_data(options, artifact.manifest.size), "val")
-    comparison = compare(artifact, dataset, payoff.chosen, progress=progress)
+    comparison = compare(artifact, dataset, payoff.chosen, backend="cpu", progress=progress)
     if comparison.passes(options.gate):
         return payoff
     name, drop = payoff.chosen.upper(), comparison.drop_points

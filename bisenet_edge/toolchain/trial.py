@@ -76,14 +76,14 @@ class Trial:
         folded: the FP32 network, from `fold`.
         size: of the network's input.
         dataset: labelled pictures that calibration never saw.
-        backend: engine; "auto" = the fastest that is installed.
+        backend: engine; "cpu" = the fastest that is installed. (TensorRT would take minutes for each step.)
 
     Raises:
         DatasetError: no pictures, or no labelled pixel.
         BackendError: an engine is missing or fails.
     """
 
-    def __init__(self, folded: fx.GraphModule, size: Size, dataset: Dataset, backend: str = "auto") -> None:
+    def __init__(self, folded: fx.GraphModule, size: Size, dataset: Dataset, backend: str = "cpu") -> None:
         self.size, self.dataset, self.backend = size, dataset, backend
         self._folder = tempfile.TemporaryDirectory(prefix="bisenet-edge-trial-")
         self._fp32 = self._open(folded, "fp32")

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from pathlib import Path
 
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError, unknown_name
-from bisenet_edge.runtime.backends.base import BF16, Session
+from bisenet_edge.progress import Progress, quiet
+from bisenet_edge.runtime.backends.base import BF16, FP16, Session
 
-BACKENDS = ("auto", "openvino", "onnxruntime", "reference", "null")
+JETSON_RELEASE = Path("/etc/nv_tegra_release")
+"""Every Jetson has it."""
+
+BACKENDS = ("auto", "tensorrt", "cpu", "openvino", "onnxruntime", "reference", "null")
 PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
-"""Engine -> package, the first choice first. "reference" is ONNX Runtime too, and never chosen for speed."""
+"""Engine of a CPU -> package, the first choice first. "reference" is ONNX Runtime too, and never chosen for
+speed."""
 
 
 def choose_backend(name: str = "auto") -> str:
-    """Turn "auto" into the first engine that is installed: OpenVINO, else ONNX Runtime.
+    """Turn "auto" into TensorRT where there is an NVIDIA GPU with it, else into what "cpu" means.
+
+    "cpu" is the first engine that is installed: OpenVINO, else ONNX Runtime. On a Jetson "auto" never
+    becomes a CPU engine: a robot that is ten times slower than it should be must say so.
 
     Raises:
         UsageError: no engine of this name.
-        BackendError: none is installed, or not the one asked for.
+        BackendError: none is installed, or not the one asked for, or a Jetson's TensorRT cannot be used.
     """
     if name not in BACKENDS:
         raise unknown_name("backend", name, BACKENDS)
-    if name == "null":
+    if name in ("null", "tensorrt"):
         return name
-    wanted = PACKAGES if name == "auto" else {name: PACKAGES.get(name, "onnxruntime")}
+    if name == "auto" and _has_tensorrt():
+        return "tensorrt"
+    wanted = PACKAGES if name in ("auto", "cpu") else {name: PACKAGES.get(name, "onnxruntime")}
     for candidate, package in wanted.items():
         if importlib.util.find_spec(package) is not None:
             return candidate
@@ -37,12 +48,41 @@ def choose_backend(name: str = "auto") -> str:
     )
 
 
+def _has_tensorrt() -> bool:
+    """Whether TensorRT and a GPU are there.
+
+    Raises:
+        BackendError: this is a Jetson, and they are not.
+    """
+    problem = ""
+    if importlib.util.find_spec("tensorrt") is None:
+        problem = "TensorRT is not installed for this Python"
+    else:
+        from bisenet_edge.runtime.cuda import CudaRuntime
+
+        try:
+            with CudaRuntime.open():
+                return True
+        except BackendError as error:
+            problem = f"{error.what} ({error.got})"
+    if JETSON_RELEASE.is_file():
+        raise BackendError(
+            "this is a Jetson, but its GPU cannot be used",
+            got=problem,
+            expected="JetPack's TensorRT and CUDA, in the system's Python",
+            fix="see what is missing: bisenet-edge doctor   (or on the CPU, far slower: --backend cpu)",
+        )
+    return False
+
+
 def native_float16(backend: str) -> str:
     """Name of the half-precision flavour that an engine computes natively on this machine; "" if none.
 
     Args:
         backend: an engine, as `choose_backend` gives it.
     """
+    if backend == "tensorrt":
+        return FP16
     if backend != "openvino":
         return ""
     from bisenet_edge.runtime.backends.openvino import has_bf16
@@ -51,16 +91,23 @@ def native_float16(backend: str) -> str:
 
 
 def open_session(
-    artifact: Artifact, precision: str = "", *, backend: str = "auto", threads: int = 0
+    artifact: Artifact,
+    precision: str = "",
+    *,
+    backend: str = "auto",
+    threads: int = 0,
+    progress: Progress = quiet,
 ) -> Session:
     """Load an artifact into an engine.
 
     Args:
         artifact: what to load.
-        precision: flavour ("int8", "fp32", or "bf16": the FP32 file computed in BF16); empty = the
-            manifest's default.
+        precision: flavour ("int8", "fp32"; "fp16" on TensorRT; "bf16", the FP32 file computed in BF16, on
+            OpenVINO); empty = what was found to be fastest: on TensorRT by `compile` on this device, on a
+            CPU as the manifest says.
         backend: one of `BACKENDS`.
         threads: CPU threads; 0 = as many as the process may use.
+        progress: told while TensorRT builds an engine that is not in the cache, which takes minutes.
 
     Raises:
         UsageError: unknown backend.
@@ -68,15 +115,21 @@ def open_session(
         ArtifactError: the artifact has no model of this precision.
     """
     chosen = choose_backend(backend)
+    if chosen == "tensorrt":
+        from bisenet_edge.runtime.tensorrt.compile import open_ready
+
+        return open_ready(artifact, precision, progress)
     flavour = precision or artifact.manifest.runs
+    if flavour == FP16 or (flavour == BF16 and chosen != "openvino"):
+        raise BackendError(
+            f"the engine '{chosen}' has no {flavour.upper()}",
+            got=flavour,
+            fix="--precision int8, or --backend openvino for BF16, --backend tensorrt for FP16",
+        )
     if chosen == "openvino":
         from bisenet_edge.runtime.backends.openvino import OpenVinoSession
 
         return OpenVinoSession(artifact, flavour, threads)
-    if flavour == BF16:
-        raise BackendError(
-            f"the engine '{chosen}' has no BF16", got=BF16, fix="--precision int8, or --backend openvino"
-        )
     if chosen in ("onnxruntime", "reference"):
         from bisenet_edge.runtime.backends.onnxruntime import OnnxRuntimeSession, ReferenceSession
 

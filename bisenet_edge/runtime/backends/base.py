@@ -14,6 +14,8 @@ from bisenet_edge.errors import BackendError
 
 BF16 = "bf16"
 """A flavour without a file of its own: the FP32 graph, computed in BF16 where an engine can."""
+FP16 = "fp16"
+"""A flavour of TensorRT: built from "fp16-typed", or from the FP32 file where typing is weak."""
 
 
 class Session(ABC):

@@ -1,0 +1,265 @@
+"""An artifact's engines on this device: built, tested, timed, chosen.
+
+An engine becomes active only after its masks of the golden frames have agreed with the bundled ones. Of
+INT8 and FP16 the faster one runs by default, and the reason is kept beside them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Dict, List, Optional, Tuple
+
+from bisenet_edge.artifact import Artifact
+from bisenet_edge.errors import BackendError, unknown_name
+from bisenet_edge.progress import Progress, quiet
+from bisenet_edge.runtime.backends.tensorrt import TensorRTSession
+from bisenet_edge.runtime.cuda import CudaDevice, CudaRuntime
+from bisenet_edge.runtime.payoff import int8_pays
+from bisenet_edge.runtime.selftest import selftest
+from bisenet_edge.runtime.tensorrt import api as tensorrt
+from bisenet_edge.runtime.tensorrt.api import FP16, INT8, PRECISIONS, TensorRt, has_int8
+from bisenet_edge.runtime.tensorrt.builder import BuildOptions, Plan, build
+from bisenet_edge.runtime.tensorrt.engine import Engine
+from bisenet_edge.runtime.tensorrt.store import EngineKey, EngineStore, Stored, write_whole
+
+BEST = "best"
+ANY = BuildOptions()
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """What became of one engine.
+
+    Attributes:
+        precision: "int8", "fp16" or "fp32".
+        stored: the active engine; None when its self-test failed.
+        reasons: why it was built; empty when the one in the cache serves.
+        facts: its record: build time, notes, self-test, layers.
+    """
+
+    precision: str
+    stored: Optional[Stored]
+    reasons: Tuple[str, ...]
+    facts: Dict[str, Any]
+
+    def to_json(self) -> Dict[str, Any]:
+        return {
+            "precision": self.precision,
+            "active": self.stored is not None,
+            "plan": str(self.stored.plan) if self.stored else None,
+            "built_because": list(self.reasons),
+            **self.facts,
+        }
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What `compile_artifact` did.
+
+    Attributes:
+        device: name and compute capability of the GPU, versions of TensorRT and CUDA.
+        engines: one report per precision.
+        chosen: precision that runs by default; "" when no engine passed its self-test.
+        reason: why, in one sentence.
+        payoff: `Payoff.to_json()` when two were timed.
+    """
+
+    device: Dict[str, Any]
+    engines: Tuple[EngineReport, ...]
+    chosen: str
+    reason: str
+    payoff: Optional[Dict[str, Any]] = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every engine that was asked for passed its self-test."""
+        return all(engine.stored for engine in self.engines)
+
+    def to_json(self) -> Dict[str, Any]:
+        return {
+            "device": self.device,
+            "engines": [engine.to_json() for engine in self.engines],
+            "chosen": self.chosen,
+            "reason": self.reason,
+            "payoff": self.payoff,
+            "passed": self.passed,
+        }
+
+
+class Compiler:
+    """Finds or builds the engines of one artifact on this device."""
+
+    def __init__(self, artifact: Artifact, progress: Progress = quiet) -> None:
+        """Look at the device.
+
+        Raises:
+            MissingDependencyError, BackendError: TensorRT or CUDA cannot be used here.
+        """
+        self.artifact = artifact
+        self.store = EngineStore(artifact)
+        self.api: TensorRt = tensorrt.load()
+        with CudaRuntime.open() as cuda:
+            self.device: CudaDevice = cuda.device
+            self.cuda_versions = cuda.versions
+        self.int8 = has_int8(self.device.compute_capability)
+        self._progress = progress
+
+    @property
+    def capability(self) -> str:
+        return "{}.{}".format(*self.device.compute_capability)
+
+    def default_precision(self) -> Tuple[str, str]:
+        """What runs when nobody says, and why: what was chosen here, else INT8 where the GPU has it."""
+        choice = self.store.read_choice()
+        if choice:
+            return str(choice["chosen"]), str(choice["reason"])
+        if self.artifact.manifest.precision != INT8:
+            return FP16, "the artifact has no INT8 model"
+        if not self.int8:
+            return FP16, f"{self._gpu()} has no INT8 arithmetic: FP16 instead"
+        return INT8, "not compared with FP16 yet: bisenet-edge compile does"
+
+    def ready(self, precision: str, options: BuildOptions = ANY, *, rebuild: bool = False) -> EngineReport:
+        """The engine of a precision: from the cache if it serves, else built, tested and stored.
+
+        Raises:
+            UsageError: not a precision that TensorRT builds.
+            BackendError: INT8 on a GPU without it, or the build failed; with node and remedy.
+            ArtifactError: the artifact lacks the model or golden frames.
+            SinkError: the cache cannot be written.
+        """
+        if precision not in PRECISIONS:
+            raise unknown_name("precision for TensorRT", precision, PRECISIONS)
+        if precision == INT8 and not self.int8:
+            raise BackendError(
+                "this GPU has no INT8 arithmetic: an INT8 engine would be slower than FP16",
+                got=self._gpu(),
+                expected="compute capability 6.1, or 7.0 and newer (Jetson Nano and TX2 have none)",
+                fix="bisenet-edge compile --precision fp16",
+            )
+        with self.store.locked():
+            key = self._key(precision, options)
+            found, reasons = self.store.find(key)
+            if found and not rebuild:
+                return EngineReport(precision, found, (), _facts(found.record))
+            if not reasons:
+                reasons = ["a rebuild was asked for"] if found else ["there was none"]
+            return self._build(key, options, reasons)
+
+    def choose(self, options: BuildOptions = ANY, *, rebuild: bool = False) -> Compiled:
+        """Build INT8 and FP16, test both, time both in turns, and remember the faster one.
+
+        Raises:
+            As `ready`.
+        """
+        if self.artifact.manifest.precision != INT8 or not self.int8:
+            _, reason = self.default_precision()
+            return self.only(FP16, options, rebuild=rebuild, reason=reason)
+        engines = tuple(self.ready(p, options, rebuild=rebuild) for p in (INT8, FP16))
+        stored = {engine.precision: engine.stored for engine in engines if engine.stored}
+        if len(stored) < 2:
+            chosen = next(iter(stored), "")
+            failed = ", ".join(e.precision.upper() for e in engines if not e.stored)
+            return Compiled(self._device(), engines, chosen, f"{failed} failed its self-test")
+        payoff = int8_pays(self.artifact, backend="tensorrt", progress=self._progress)
+        self.store.write_choice(payoff.to_json(), stored)
+        return Compiled(self._device(), engines, payoff.chosen, payoff.reason, payoff.to_json())
+
+    def only(
+        self, precision: str, options: BuildOptions = ANY, *, rebuild: bool = False, reason: str = ""
+    ) -> Compiled:
+        """Build and test one engine, which then runs by default.
+
+        Raises:
+            As `ready`.
+        """
+        engine = self.ready(precision, options, rebuild=rebuild)
+        if engine.stored is None:
+            return Compiled(self._device(), (engine,), "", f"{precision.upper()} failed its self-test")
+        reason = reason or "asked for"
+        choice = {"chosen": precision, "reason": reason}
+        self.store.write_choice(choice, {precision: engine.stored})
+        return Compiled(self._device(), (engine,), precision, reason)
+
+    def _build(self, key: EngineKey, options: BuildOptions, reasons: List[str]) -> EngineReport:
+        device, api = self.device, self.api
+        timing = self.store.timing_cache(f"{device.name}-{self.capability}", api.text)
+        model = self.artifact.model_path(api.model_of(key.precision)).read_bytes()
+        earlier = timing.read_bytes() if timing.is_file() else b""
+        plan = build(api, model, key.precision, options, earlier, self._progress)
+        if plan.timing_cache:
+            write_whole(timing, plan.timing_cache)
+        facts = self._test(key.precision, plan)
+        stored = self.store.activate(key, plan.data, facts) if facts["selftest"]["passed"] else None
+        return EngineReport(key.precision, stored, tuple(reasons), facts)
+
+    def _test(self, precision: str, plan: Plan) -> Dict[str, Any]:
+        """Load a plan, read it back and compare its masks with the bundled ones."""
+        engine = Engine(self.api, plan.data, self.artifact.manifest.size)
+        with TensorRTSession(self.artifact, precision, engine) as session:
+            result = selftest(self.artifact, session)
+            layers = engine.read_back()
+        return {
+            "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "build_s": round(plan.build_s, 2),
+            "notes": plan.notes,
+            "selftest": result.to_json(),
+            "layers": layers.to_json(),
+        }
+
+    def _key(self, precision: str, options: BuildOptions) -> EngineKey:
+        path = self.artifact.model_path(self.api.model_of(precision))
+        return EngineKey(
+            model_sha256=self.artifact.manifest.files[path.name],
+            gpu=self.device.name,
+            compute_capability=self.capability,
+            tensorrt=self.api.text,
+            precision=precision,
+            typing="strong" if self.api.strong else "weak",
+            size=str(self.artifact.manifest.size),
+            opt_level=options.opt_level,
+            workspace_mb=options.workspace_mb,
+        )
+
+    def _device(self) -> Dict[str, Any]:
+        runtime, driver = (".".join(map(str, version)) for version in self.cuda_versions)
+        return {
+            "gpu": self.device.name,
+            "compute_capability": self.capability,
+            "tensorrt": self.api.text,
+            "cuda_runtime": runtime,
+            "cuda_driver": driver,
+        }
+
+    def _gpu(self) -> str:
+        return f"{self.device.name}, compute capability {self.capability}"
+
+
+def open_ready(artifact: Artifact, precision: str = "", progress: Progress = quiet) -> TensorRTSession:
+    """An artifact on TensorRT, its engine built first where there is none that serves.
+
+    Args:
+        artifact: what to load.
+        precision: "int8", "fp16" or "fp32"; "" = what `Compiler.default_precision` says.
+        progress: told while an engine is built, which takes minutes.
+
+    Raises:
+        As `Compiler` and `Compiler.ready`; BackendError also when the engine's self-test failed.
+    """
+    compiler = Compiler(artifact, progress)
+    report = compiler.ready(precision or compiler.default_precision()[0])
+    if report.stored is None:
+        test = report.facts["selftest"]
+        raise BackendError(
+            "the engine's masks differ from the bundled ones, so it is not used",
+            got=f"{report.precision}: {100 * min(test['agreements']):.2f} % of the pixels agree",
+            expected=f"{100 * test['min_agreement']:g} %",
+            fix="bisenet-edge compile --precision fp16, and report the device and its TensorRT",
+        )
+    engine = Engine(compiler.api, report.stored.plan.read_bytes(), artifact.manifest.size)
+    return TensorRTSession(artifact, report.precision, engine)
+
+
+def _facts(record: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: record[key] for key in ("built", "build_s", "notes", "selftest", "layers")}
