@@ -68,7 +68,8 @@ class Overlay:
             entries = [(self._labels.names[i], self._table[i, 0].tolist()) for i in present]
             self._legend = _text_strip(entries, _text_height(drawn.shape[0]), drawn.shape[1])
             self._legend_key = key
-        _paste(drawn, self._legend, top=drawn.shape[0] - self._legend.shape[0])
+        if self._legend.shape[0] <= drawn.shape[0] // 2:  # in a tiny picture it would hide the mask
+            _paste(drawn, self._legend, top=drawn.shape[0] - self._legend.shape[0])
 
 
 def draw(

@@ -145,6 +145,11 @@ class Chromium:
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
         self.call("Emulation.setDeviceMetricsOverride", **screen)
 
+    def prefer(self, scheme: str) -> None:
+        """What the user likes: "light" or "dark"."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.call("Emulation.setEmulatedMedia", features=[feature])
+
     def open(self, address: str) -> None:
         self.call("Page.navigate", url=address)
 

@@ -327,3 +327,29 @@ def test_closing_does_not_wait_for_viewers() -> None:
         wait_until(lambda: sink._server.viewers == 4)
         sink.close()
     assert not sink._server._thread.is_alive()
+
+
+FROM_A_ZIP = """
+import sys, urllib.request
+sys.path.insert(0, sys.argv[1])
+import bisenet_edge
+from bisenet_edge.labels import CAMVID
+from bisenet_edge.runtime.sinks import open_sink
+assert bisenet_edge.__file__.startswith(sys.argv[1])
+with open_sink("http://:0", CAMVID, 30.0) as sink:
+    for path in ("", "page.css", "page.js"):
+        print(len(urllib.request.urlopen(sink.address + path).read()))
+"""
+
+
+def test_the_page_is_in_the_program_of_a_device(tmp_path: Path) -> None:
+    """A device runs one zip: its page is no file on a disk."""
+    from bisenet_edge.toolchain.bundle import build_pyz
+
+    program = tmp_path / "bisenet-edge.pyz"
+    program.write_bytes(build_pyz())
+    command = [sys.executable, "-S", "-c", f"import site; site.main()\n{FROM_A_ZIP}", str(program)]
+    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(int(size) > 1000 for size in done.stdout.split())
+    assert len(done.stdout.split()) == 3
