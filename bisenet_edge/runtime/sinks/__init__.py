@@ -7,13 +7,15 @@ video        an overlay video, written by `encoders`; `h264` is the encoders of 
 preview      a live page for browsers
 rtsp         the overlay as a stream for players
 shm          masks for other processes, without a copy; `shm_layout` is its bytes
-jsonl        a line per frame: areas of the classes, times
+jsonl        a line per frame: areas of the classes, times (`records`)
+mqtt         the same to a broker
 newest       how a frame gets to a thread that may be slower
 """
 
 from bisenet_edge.runtime.sinks.base import NullSink, Sink
 from bisenet_edge.runtime.sinks.files import FileSink, MaskFolderSink
 from bisenet_edge.runtime.sinks.jsonl import JsonlSink
+from bisenet_edge.runtime.sinks.mqtt import MqttSink
 from bisenet_edge.runtime.sinks.opening import open_sink
 from bisenet_edge.runtime.sinks.preview import HttpSink
 from bisenet_edge.runtime.sinks.rtsp import RtspSink
@@ -25,6 +27,7 @@ __all__ = [
     "HttpSink",
     "JsonlSink",
     "MaskFolderSink",
+    "MqttSink",
     "NullSink",
     "RtspSink",
     "ShmSink",

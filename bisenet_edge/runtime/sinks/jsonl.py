@@ -1,31 +1,21 @@
-"""A log with one line of JSON per frame: what it shows, when it was taken, how long it took.
-
-    {"frame": 42, "captured": "2026-01-31T12:00:00.123456+00:00", "captured_ns": 81234567890,
-     "age_ms": 21.4, "size": [360, 640], "areas": {"road": 0.4213, "car": 0.0312}, "stages_ms": {"infer": 9}}
-
-`areas` names the classes that are there and their share of the pixels. `age_ms` is counted from the capture
-until the line is written. `stages_ms` is there where the pipeline measured it.
-"""
+"""A log with one line of JSON per frame; see `records.frame_record` for what it holds."""
 
 from __future__ import annotations
 
 import json
 import os
 import stat
-import time
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict
 
 import numpy as np
 
 from bisenet_edge.errors import SinkError, UsageError
 from bisenet_edge.frame import Frame
 from bisenet_edge.labels import LabelSet
-from bisenet_edge.runtime.class_areas import class_areas
 from bisenet_edge.runtime.datasets import parse_int, parse_options
 from bisenet_edge.runtime.sinks.base import Sink
 from bisenet_edge.runtime.sinks.disk import check_space, disk_full
+from bisenet_edge.runtime.sinks.records import frame_record
 
 DEFAULTS = {"max_mb": "100", "keep": "3"}
 
@@ -69,7 +59,7 @@ class JsonlSink(Sink):
             raise SinkError("cannot write here", got=f"{self.path}: {error.strerror}") from error
 
     def write(self, frame: Frame, mask: np.ndarray) -> None:
-        line = (json.dumps(self._record(frame, mask)) + "\n").encode()
+        line = (json.dumps(frame_record(frame, mask, self._labels)) + "\n").encode()
         check_space(self.path)
         try:
             size = os.fstat(self._file).st_size
@@ -79,22 +69,6 @@ class JsonlSink(Sink):
             self._append(line, size)
         except OSError as error:
             raise disk_full(self.path, str(error.strerror)) from error
-
-    def _record(self, frame: Frame, mask: np.ndarray) -> Dict[str, Any]:
-        age_ns = time.monotonic_ns() - frame.captured_ns
-        captured = datetime.fromtimestamp((time.time_ns() - age_ns) / 1e9, timezone.utc)
-        areas = class_areas(mask, self._labels)
-        record: Dict[str, Any] = {
-            "frame": frame.index,
-            "captured": captured.isoformat(timespec="microseconds"),
-            "captured_ns": frame.captured_ns,
-            "age_ms": round(age_ns / 1e6, 3),
-            "size": list(mask.shape),
-            "areas": {name: round(share, 6) for name, share in areas.items() if share},
-        }
-        if frame.stages_ms is not None:
-            record["stages_ms"] = {stage: round(ms, 3) for stage, ms in frame.stages_ms.items()}
-        return record
 
     def _append(self, line: bytes, size: int) -> None:
         """One `write` per line, so that a reader never sees half of one; on a full disk none stays."""

@@ -11,6 +11,7 @@ from bisenet_edge.runtime.sinks.base import NullSink, Sink
 from bisenet_edge.runtime.sinks.encoders import VIDEO_CODECS
 from bisenet_edge.runtime.sinks.files import MaskFolderSink
 from bisenet_edge.runtime.sinks.jsonl import JsonlSink
+from bisenet_edge.runtime.sinks.mqtt import MqttSink
 from bisenet_edge.runtime.sinks.preview import HttpSink
 from bisenet_edge.runtime.sinks.rtsp import RtspSink
 from bisenet_edge.runtime.sinks.shm import ShmSink
@@ -21,6 +22,7 @@ from bisenet_edge.runtime.uris import split_scheme
 _BY_SCHEME: Dict[str, Callable[[str, str, LabelSet, float], Sink]] = {
     "http": lambda uri, rest, labels, fps: HttpSink(uri, rest, labels),
     "jsonl": lambda uri, rest, labels, fps: JsonlSink(uri, rest, labels),
+    "mqtt": lambda uri, rest, labels, fps: MqttSink(uri, rest, labels),
     "null": lambda uri, rest, labels, fps: NullSink(uri),
     "rtsp": RtspSink,
     "shm": lambda uri, rest, labels, fps: ShmSink(uri, rest, labels),
@@ -32,8 +34,8 @@ def open_sink(uri: str, labels: LabelSet, fps: float, *, live: bool = False) -> 
 
     Args:
         uri: a video (.mp4, .avi, .mkv), a folder (slash at its end, or no suffix), `http://:8080` (live
-            preview), `rtsp://:8554/live`, `shm://NAME`, `jsonl://FILE` or `null://`; see the sinks for
-            their options.
+            preview), `rtsp://:8554/live`, `shm://NAME`, `jsonl://FILE`,
+            `mqtt://BROKER/TOPIC` or `null://`; see the sinks for their options.
         labels: classes and colours.
         fps: nominal frames per second of the source; a video takes 30 where it is nan.
         live: the source is a camera, not a file that is converted. An output on disk that ends early
