@@ -1,0 +1,154 @@
+"""Which machine it is, which JetPack, what its GPU can do, CUDA."""
+
+from __future__ import annotations
+
+import re
+from typing import List
+
+from bisenet_edge.runtime.doctor.check import NOT_APPLICABLE, OK, PROBLEM, UNKNOWN, WARNING, Check
+from bisenet_edge.runtime.doctor.here import Here, Probe
+from bisenet_edge.runtime.doctor.subject import Subject, cuda_libraries
+from bisenet_edge.runtime.jetson import JetsonInfo, board_mismatch, version_of, version_text
+from bisenet_edge.runtime.jetson_tables import OLDEST_JETPACK
+from bisenet_edge.runtime.machine import INT8_FLAGS
+
+NO_JETSON = "this is no Jetson"
+NO_GPU = "no NVIDIA GPU"
+NEWER_MODULE = "use a Jetson Orin or newer: no later JetPack runs on this module"
+_REINSTALL_DRIVER = "sudo apt-get install -y --reinstall nvidia-l4t-cuda"
+_DRIVERS = (
+    "/usr/lib/*-linux-gnu/tegra/libcuda.so.1*",
+    "/usr/lib/*-linux-gnu/nvidia/libcuda.so.1*",
+    "/usr/lib/*-linux-gnu/libcuda.so.1*",
+)
+
+
+def device_checks(subject: Subject) -> List[Check]:
+    """Device, board of the bundle, JetPack, INT8, CUDA."""
+    checks = [_device(subject), _jetpack(subject), _int8(subject), _cuda(subject)]
+    if subject.made_for:
+        checks.insert(1, _bundle(subject))
+    return checks
+
+
+def _device(subject: Subject) -> Check:
+    name, jetson = "device", subject.jetson
+    if jetson is None:
+        gpu = subject.nvidia_smi
+        return Check(name, NOT_APPLICABLE, f"{NO_JETSON}: {gpu[0] if gpu else NO_GPU}")
+    model = f" ({jetson.model})" if jetson.module and jetson.model else ""
+    if jetson.module:
+        return Check(name, OK, f"{jetson.module}{model}, {_board(jetson)}")
+    return Check(name, UNKNOWN, f"{jetson.title}: its part number is in no table, {_board(jetson)}")
+
+
+def _board(jetson: JetsonInfo) -> str:
+    return f"board {jetson.board}" if jetson.board else "no board file"
+
+
+def _bundle(subject: Subject) -> Check:
+    differs = board_mismatch(subject.made_for, subject.jetson)
+    if not differs:
+        return Check("bundle", OK, f"made for this board: {subject.made_for}")
+    board = subject.jetson.board if subject.jetson and subject.jetson.board else "cpu"
+    return Check("bundle", WARNING, differs, f"bisenet-edge deploy jetson --board {board}")
+
+
+def _jetpack(subject: Subject) -> Check:
+    name, jetson = "JetPack", subject.jetson
+    if jetson is None:
+        return Check(name, NOT_APPLICABLE, NO_JETSON)
+    if not jetson.l4t:
+        return Check(
+            name,
+            UNKNOWN,
+            "neither /etc/nv_tegra_release nor dpkg names a release",
+            "cat /etc/nv_tegra_release",
+        )
+    l4t, release = f"L4T {version_text(jetson.l4t)}", jetson.release
+    if release is None:
+        return Check(name, UNKNOWN, f"{l4t} is in no table", "apt-cache show nvidia-jetpack")
+    found = f"{release.name} ({l4t})"
+    if version_of(release.name) < version_of(OLDEST_JETPACK):
+        return Check(
+            name, PROBLEM, f"{found}: JetPack {OLDEST_JETPACK} is the oldest that does", NEWER_MODULE
+        )
+    if jetson.soc and jetson.soc not in release.socs:
+        return Check(
+            name,
+            PROBLEM,
+            f"{found} is not for {jetson.soc}, but for {', '.join(release.socs)}",
+            "flash the module anew with SDK Manager: the system is another board's",
+        )
+    return Check(name, OK, found)
+
+
+def _int8(subject: Subject) -> Check:
+    name, jetson, gpu = "INT8", subject.jetson, subject.nvidia_smi
+    if jetson is None and not gpu:
+        return _int8_of_a_cpu(subject)
+    if jetson is None:
+        # 7.2 is the least that has INT8 tensor cores.
+        fast = version_of(gpu[1]) >= (7, 2)
+        return Check(name, OK if fast else UNKNOWN, f"compute capability {gpu[1]} ({gpu[0]})")
+    if jetson.has_int8 is None:
+        told = subject.here.cuda.told.get("capability", "") if subject.here and subject.here.cuda else ""
+        capability = f"compute capability {told}" if told else "no chip that is in a table"
+        return Check(name, UNKNOWN, f"{capability}: whether it has INT8 is not known")
+    found = f"compute capability {jetson.compute_capability} ({jetson.soc})"
+    if jetson.has_int8:
+        return Check(name, OK, found)
+    return Check(name, PROBLEM, f"{found} has no fast INT8", NEWER_MODULE)
+
+
+def _int8_of_a_cpu(subject: Subject) -> Check:
+    text = subject.files.text("/proc/cpuinfo")
+    flags = [flag for flag in INT8_FLAGS if re.search(rf"\b{flag}\b", text)]
+    if flags:
+        return Check("INT8", OK, f"CPU with {', '.join(flags)}")
+    if not text:
+        return Check("INT8", UNKNOWN, "no CPU is described here")
+    found = "this CPU has no INT8 dot products: INT8 may be no faster"
+    return Check("INT8", WARNING, found, "bisenet-edge profile --res 640x360")
+
+
+def _cuda(subject: Subject) -> Check:
+    name, jetson, here = "CUDA", subject.jetson, subject.here
+    libraries = cuda_libraries(subject.files)
+    if jetson is None:
+        return _cuda_of_a_pc(subject, libraries)
+    wanted = jetson.release.cuda if jetson.release else ()
+    package = "cuda-cudart-{}-{}".format(*wanted) if wanted else "nvidia-jetpack"
+    install = f"sudo apt-get update && sudo apt-get install -y {package}"
+    if not libraries:
+        return Check(name, PROBLEM, "the CUDA runtime library is missing", install)
+    versions = [version_of(library.rpartition("libcudart.so.")[2]) for library in libraries]
+    found = f"runtime {version_text(max(versions))}"
+    if wanted and all(version[:1] != wanted[:1] for version in versions):
+        found += f", but JetPack {jetson.jetpack} has {version_text(wanted)}"
+        return Check(name, PROBLEM, found, install)
+    if not any(subject.files.glob(pattern) for pattern in _DRIVERS):
+        return Check(name, PROBLEM, f"{found}, but the driver is missing (libcuda.so.1)", _REINSTALL_DRIVER)
+    if here is None or here.cuda is None:
+        return Check(name, OK, f"{found}, driver present")
+    return _cuda_answers(here, here.cuda, found)
+
+
+def _cuda_of_a_pc(subject: Subject, libraries: List[str]) -> Check:
+    if not subject.nvidia_smi:
+        return Check("CUDA", NOT_APPLICABLE, NO_GPU)
+    runtime = ", ".join(libraries[:1]) or "no runtime library in the usual places"
+    return Check("CUDA", OK if libraries else UNKNOWN, f"driver {subject.nvidia_smi[2]}, {runtime}")
+
+
+def _cuda_answers(here: Here, cuda: Probe, found: str) -> Check:
+    error = cuda.error or cuda.told.get("GetDeviceCount error", 0)
+    if not error:
+        driver = int(cuda.told.get("DriverGetVersion", 0))
+        # 12060 is 12.6.
+        return Check("CUDA", OK, f"{found}, driver for CUDA {driver // 1000}.{driver % 1000 // 10}")
+    found += f" finds no GPU ({cuda.error or f'CUDA error {error}'})"
+    if here.user != "root" and "video" not in here.groups:
+        remedy = f"sudo usermod -aG video {here.user} && exec su - {here.user}"
+        return Check("CUDA", PROBLEM, f"{found}: {here.user} is not in group video", remedy)
+    return Check("CUDA", PROBLEM, found, _REINSTALL_DRIVER)

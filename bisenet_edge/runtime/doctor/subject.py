@@ -1,0 +1,64 @@
+"""What the checks read: the files of a system, and, where it is running, what it says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import List, Mapping, Optional
+
+from bisenet_edge.runtime.doctor.here import Here, look_here
+from bisenet_edge.runtime.doctor.packages import installed_packages
+from bisenet_edge.runtime.jetson import JetsonInfo, detect
+from bisenet_edge.runtime.sysroot import Sysroot
+
+NOT_FROM_FILES = "only the running machine tells"
+_CUDA_FOLDERS = (
+    "/usr/local/cuda/targets/*-linux/lib",  # the one that /etc/alternatives chose, before all others
+    "/usr/local/cuda/lib64",
+    "/usr/local/cuda-*/targets/*-linux/lib",
+    "/usr/lib/*-linux-gnu",
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One machine.
+
+    Attributes:
+        files: its files.
+        jetson: which Jetson it is; None = none.
+        packages: Debian packages that are installed, name -> version.
+        here: what the running system says; None for a folder.
+        made_for: board that the bundle beside the program was made for; "" = there is none.
+    """
+
+    files: Sysroot
+    jetson: Optional[JetsonInfo]
+    packages: Mapping[str, str] = field(default_factory=dict)
+    here: Optional[Here] = None
+    made_for: str = ""
+
+    @property
+    def nvidia_smi(self) -> List[str]:
+        """Name, compute capability and driver of a discrete NVIDIA GPU; empty without one."""
+        answer = self.here.tools.get("nvidia-smi", "") if self.here and not self.jetson else ""
+        words = [word.strip() for word in answer.splitlines()[0].split(",")] if answer.strip() else []
+        return words if len(words) == 3 else []
+
+    @property
+    def python(self) -> str:
+        """The interpreter, as a command."""
+        return self.here.python if self.here else "python3"
+
+
+def subject_of(root: Path, made_for: str = "") -> Subject:
+    """Gather what there is to read of the system below `root`; "/" is this running machine."""
+    files = Sysroot(root)
+    here = look_here(files, cuda_libraries(files)) if files.live else None
+    return Subject(files, detect(root), installed_packages(files), here, made_for)
+
+
+def cuda_libraries(files: Sysroot) -> List[str]:
+    """CUDA runtime libraries of a system, the default one first."""
+    found = [name for folder in _CUDA_FOLDERS for name in files.glob(f"{folder}/libcudart.so.*")]
+    return list(dict.fromkeys(found))
