@@ -1,4 +1,4 @@
-"""Memory, swap and disk. The limits are our choice: building an engine on the device needs more than running it."""
+"""Memory, swap and disk. The limits are our choice: building an engine needs more than running it."""
 
 from __future__ import annotations
 

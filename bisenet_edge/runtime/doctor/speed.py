@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from bisenet_edge.runtime.doctor.check import NOT_APPLICABLE, OK, PROBLEM, UNKNOWN, WARNING, Check
@@ -15,6 +16,7 @@ _STATUS = re.compile(r"pmode:(\d+)")
 # gpu-gpc-0 (Thor, and JetPack 7).
 _GPU_NODE = re.compile(r"(\.(gpu|ga10b|gv11b|gp10b)|^gpu-gpc-\d+)$")
 _ZONES = "/sys/class/thermal/thermal_zone*"
+_ACTIONS = ("passive", "hot", "critical")  # clocks are lowered, the system is told to stop, power is cut
 # The power chip of Nano, TX2 and Xavier always says 100 degrees.
 _NO_SENSOR = {"PMIC-Die"}
 _JTOP_SOCKET, _JTOP_UNIT = "/run/jtop.sock", "/etc/systemd/system/jtop.service"
@@ -103,38 +105,52 @@ def _clocks(subject: Subject) -> Check:
     return Check(name, OK, "GPU and CPU pinned to one frequency")
 
 
+@dataclass(frozen=True)
+class _Zone:
+    """A sensor, and the limit that says most about it: the gravest that is passed, else the next."""
+
+    name: str
+    celsius: float
+    limit: float
+    action: str
+
+    @property
+    def urgency(self) -> Tuple[int, float]:
+        """The greater, the more it matters: first what is done about it, then how near the limit is."""
+        excess = self.celsius - self.limit
+        return (_ACTIONS.index(self.action) + 1 if excess >= 0 else 0), excess
+
+
 def _temperature(subject: Subject) -> Check:
-    """The zone that is nearest to, or farthest above, the temperature at which its clocks are lowered."""
+    """The zone whose limit is nearest, or is passed."""
     name = "temperature"
     zones = [zone for zone in (_zone(subject, folder) for folder in subject.files.glob(_ZONES)) if zone]
     if not zones:
-        status = UNKNOWN if subject.jetson else NOT_APPLICABLE
-        return Check(name, status, "no sensor with a limit")
-    margin, kind, celsius, limit, action = min(zones)
-    found = f"{kind} {celsius:.0f} C, {action} at {limit:.0f} C"
-    if margin > 0:
+        return Check(name, UNKNOWN if subject.jetson else NOT_APPLICABLE, "no sensor with a limit")
+    zone = max(zones, key=lambda zone: zone.urgency)
+    found = f"{zone.name} {zone.celsius:.0f} C, {zone.action} at {zone.limit:.0f} C"
+    if zone.celsius < zone.limit:
         return Check(name, OK, found)
     cool = "sudo jetson_clocks --fan" if subject.jetson else "let it cool down, then: bisenet-edge doctor"
-    return Check(name, WARNING if action == "passive" else PROBLEM, found, cool)
+    return Check(name, WARNING if zone.action == "passive" else PROBLEM, found, cool)
 
 
-def _zone(subject: Subject, folder: str) -> Optional[Tuple[float, str, float, float, str]]:
-    """Degrees to the lowest limit, zone, temperature, limit, what happens there."""
-    kind, temperature = subject.files.text(f"{folder}/type"), _number(subject, f"{folder}/temp")
-    if temperature is None or kind in _NO_SENSOR:
+def _zone(subject: Subject, folder: str) -> Optional[_Zone]:
+    """A sensor with at least one limit; None where it has none, or does not answer."""
+    name, temperature = subject.files.text(f"{folder}/type"), _number(subject, f"{folder}/temp")
+    if temperature is None or name in _NO_SENSOR:
         return None
     limits = []
     for trip in subject.files.glob(f"{folder}/trip_point_*_type"):
         action, value = subject.files.text(trip), _number(subject, f"{trip[: -len('type')]}temp")
         # "active" turns on a fan; 0 and below is a limit that is not set.
-        if action in ("passive", "hot", "critical") and value is not None and value > 0:
+        if action in _ACTIONS and value is not None and value > 0:
             limits.append((value, action))
     if not limits:
         return None
-    # The last limit that is passed tells more than the first.
     passed = [limit for limit in limits if limit[0] <= temperature]
-    value, action = max(passed) if passed else min(limits)
-    return (value - temperature) / 1000, kind, temperature / 1000, value / 1000, action
+    value, action = max(passed, key=lambda limit: _ACTIONS.index(limit[1])) if passed else min(limits)
+    return _Zone(name, temperature / 1000, value / 1000, action)
 
 
 def _jetson_stats(subject: Subject) -> Check:
