@@ -431,6 +431,17 @@ def test_what_the_running_machine_says_is_one_line_too(tmp_path, what):
     assert remedy in check.remedy
 
 
+def test_ubuntu_24_wants_pip_to_be_told_twice(tmp_path):
+    tree = make_jetson(tmp_path, "thor", "38.4.0")
+    tree.write("/usr/lib/python3.12/EXTERNALLY-MANAGED")
+    numpy2 = {"cv2": Probe("ImportError: numpy.core.multiarray failed to import")}
+    here = here_of("38.4.0", modules=numpy2)
+    remedy = "-m pip install 'numpy<2'"
+    assert checks_of(tree, here)["OpenCV"].remedy == f"/usr/bin/python3 {remedy} --break-system-packages"
+    venv = replace(here, venv="/home/jetson/venv", python="/home/jetson/venv/bin/python")
+    assert checks_of(tree, venv)["OpenCV"].remedy == f"/home/jetson/venv/bin/python {remedy}"
+
+
 def test_a_board_without_a_camera(tmp_path):
     tree = make_jetson(tmp_path, "orin-nano-8gb", "36.4.3")
     tree.remove("/dev/video0", "/tmp/argus_socket")

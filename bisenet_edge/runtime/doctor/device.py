@@ -127,11 +127,12 @@ def _cuda(subject: Subject) -> Check:
     if wanted and all(version[:1] != wanted[:1] for version in versions):
         found += f", but JetPack {jetson.jetpack} has {version_text(wanted)}"
         return Check(name, PROBLEM, found, install)
+    # What the library itself says is worth more than where files lie.
+    if here is not None and here.cuda is not None:
+        return _cuda_answers(here, here.cuda, found)
     if not any(subject.files.glob(pattern) for pattern in _DRIVERS):
         return Check(name, PROBLEM, f"{found}, but the driver is missing (libcuda.so.1)", _REINSTALL_DRIVER)
-    if here is None or here.cuda is None:
-        return Check(name, OK, f"{found}, driver present")
-    return _cuda_answers(here, here.cuda, found)
+    return Check(name, OK, f"{found}, driver present")
 
 
 def _cuda_of_a_pc(subject: Subject, libraries: List[str]) -> Check:

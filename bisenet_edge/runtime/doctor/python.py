@@ -49,13 +49,13 @@ def _opencv(subject: Subject) -> Check:
         return _opencv_files(subject)
     install = "sudo apt-get install -y python3-opencv python3-numpy"
     if not subject.jetson:
-        install = f"{here.python} -m pip install opencv-python-headless"
+        install = subject.pip("install opencv-python-headless")
     for module in ("numpy", "cv2"):
         probe = here.modules.get(module, Probe("not tried"))
         if not probe.works:
             if "multiarray" in probe.error or "NumPy 1" in probe.error:
                 # apt's OpenCV is built for numpy 1, and pip has put numpy 2 before it.
-                install = f"{here.python} -m pip install 'numpy<2'"
+                install = subject.pip("install 'numpy<2'")
             return Check(name, PROBLEM, f"{module}: {probe.error}", install)
     cv2 = here.modules["cv2"]
     gstreamer = str(cv2.told.get("gstreamer", "")) or "not said"
@@ -65,12 +65,12 @@ def _opencv(subject: Subject) -> Check:
             name, PROBLEM, f"{found}; {version_text(OLDEST_OPENCV)} is the oldest that does", install
         )
     if subject.jetson and not gstreamer.upper().startswith("YES"):
-        return Check(name, WARNING, f"{found} (pip's has none)", _apt_opencv(here.python))
+        return Check(name, WARNING, f"{found} (pip's has none)", _apt_opencv(subject))
     return Check(name, OK, found)
 
 
-def _apt_opencv(python: str) -> str:
-    pip = f"{python} -m pip uninstall -y opencv-python opencv-python-headless opencv-contrib-python"
+def _apt_opencv(subject: Subject) -> str:
+    pip = subject.pip("uninstall -y opencv-python opencv-python-headless opencv-contrib-python")
     return f"{pip}; sudo apt-get install -y python3-opencv"
 
 
@@ -80,7 +80,7 @@ def _opencv_files(subject: Subject) -> Check:
     pip = subject.files.glob(_PIP_OPENCV)
     if pip and subject.jetson:
         found = f"pip's ({pip[0].rpartition('/')[2]}), without GStreamer"
-        return Check(name, WARNING, found + (", hides apt's" if version else ""), _apt_opencv("python3"))
+        return Check(name, WARNING, found + (", hides apt's" if version else ""), _apt_opencv(subject))
     if version or pip:
         return Check(name, OK, f"{version or pip[0]} (whether it has GStreamer: on the machine itself)")
     return Check(name, PROBLEM, "not installed", "sudo apt-get install -y python3-opencv python3-numpy")
@@ -95,26 +95,26 @@ def _engine(subject: Subject) -> Check:
     engines = ("tensorrt", *_CPU_ENGINES) if nvidia else _CPU_ENGINES  # without a GPU it computes nothing
     found = ", ".join(f"{engine} {working[engine]}" for engine in engines if engine in working)
     if not found:
-        remedy = _SEE_ABOVE if subject.jetson else _pip(here, "openvino")
+        remedy = _SEE_ABOVE if subject.jetson else subject.pip("install openvino")
         return Check(name, PROBLEM, f"no inference engine can be imported{_why(here)}", remedy)
     if subject.jetson and "tensorrt" not in working:
         return Check(name, WARNING, f"{found}: the CPU computes, the GPU is idle", _SEE_ABOVE)
     if found.startswith("onnxruntime"):
-        return _onnxruntime_alone(subject, here, working)
+        return _onnxruntime_alone(subject, working)
     return Check(name, OK, found)
 
 
-def _onnxruntime_alone(subject: Subject, here: Here, working: Dict[str, str]) -> Check:
+def _onnxruntime_alone(subject: Subject, working: Dict[str, str]) -> Check:
     """ONNX Runtime is the one engine: it needs `onnx`, and some versions are wrong on some CPUs."""
     version = working["onnxruntime"]
     found = f"onnxruntime {version}"
     if "onnx" not in working:
         found += " without onnx: only --backend reference runs, slowly"
-        return Check("engine", WARNING, found, _pip(here, "onnx"))
+        return Check("engine", WARNING, found, subject.pip("install onnx"))
     wrong = _WRONG_ON_AMX[0] <= version_of(version)[:2] < _WRONG_ON_AMX[1]
     if wrong and "amx_int8" in subject.files.text("/proc/cpuinfo"):
         found += " computes INT8 wrongly on CPUs with AMX"
-        return Check("engine", PROBLEM, found, _pip(here, "'onnxruntime>=1.25'"))
+        return Check("engine", PROBLEM, found, subject.pip("install 'onnxruntime>=1.25'"))
     return Check("engine", OK, found)
 
 
@@ -126,7 +126,3 @@ def _why(here: Here) -> str:
         if engine in here.modules and not here.modules[engine].error.startswith("ModuleNotFoundError")
     ]
     return f" ({'; '.join(broken)})" if broken else ""
-
-
-def _pip(here: Here, package: str) -> str:
-    return f"{here.python} -m pip install {package}"

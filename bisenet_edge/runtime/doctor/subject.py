@@ -50,6 +50,13 @@ class Subject:
         """The interpreter, as a command."""
         return self.here.python if self.here else "python3"
 
+    def pip(self, arguments: str) -> str:
+        """The interpreter's pip, as a command: "install openvino". Ubuntu 24.04's wants to be told twice."""
+        managed = self.files.glob("/usr/lib/python3*/EXTERNALLY-MANAGED")
+        own = self.here is not None and (self.here.venv or not self.here.python.startswith("/usr/bin/"))
+        force = " --break-system-packages" if managed and not own else ""
+        return f"{self.python} -m pip {arguments}{force}"
+
 
 def subject_of(root: Path, made_for: str = "") -> Subject:
     """Gather what there is to read of the system below `root`; "/" is this running machine."""

@@ -32,7 +32,7 @@ def tensorrt_checks(subject: Subject) -> List[Check]:
             Check(names[0], OK, probe.version),
             Check(names[1], NOT_APPLICABLE, "no Jetson: pip brings it"),
         ]
-    install = f"{subject.python} -m pip install tensorrt"
+    install = subject.pip("install tensorrt")
     missing = Check(names[0], WARNING, "not installed: the CPU would compute", install)
     return [missing, Check(names[1], NOT_APPLICABLE, "no Jetson: pip brings it")]
 
@@ -84,30 +84,30 @@ def _bindings(subject: Subject, jetson: JetsonInfo) -> Check:
     if here is not None:
         probe = here.modules.get("tensorrt")
         if probe is not None and probe.works:
-            return _imported(probe.version, library)
+            return _imported(subject, probe.version, library)
         return _not_imported(subject, jetson, here, probe.error if probe else "not tried")
     if not package and not _system_bindings(subject):
         return Check(BINDINGS, PROBLEM, "not installed", _INSTALL.format(BINDINGS))
     if package and library and version_of(package)[:3] != library:
-        return _two_versions(package, library)
+        return _two_versions(subject, package, library)
     return Check(BINDINGS, OK, f"{package or 'present'} (whether it can be imported: on the machine itself)")
 
 
-def _imported(version: str, library: Version) -> Check:
+def _imported(subject: Subject, version: str, library: Version) -> Check:
     if version_of(version) < OLDEST:
         remedy = "flash JetPack 5.1 or newer with SDK Manager"
         return Check(BINDINGS, PROBLEM, f"{version}: {version_text(OLDEST)} is the oldest that does", remedy)
     if library and version_of(version)[:3] != library:
-        return _two_versions(version, library)
+        return _two_versions(subject, version, library)
     return Check(BINDINGS, OK, f"tensorrt {version} can be imported")
 
 
-def _two_versions(bindings: str, library: Version) -> Check:
+def _two_versions(subject: Subject, bindings: str, library: Version) -> Check:
     return Check(
         BINDINGS,
         PROBLEM,
         f"bindings {bindings} beside libraries {version_text(library)}: two TensorRTs are mixed",
-        f"python3 -m pip uninstall -y tensorrt; {_INSTALL.format(f'--reinstall {BINDINGS}')}",
+        f"{subject.pip('uninstall -y tensorrt')}; {_INSTALL.format(f'--reinstall {BINDINGS}')}",
     )
 
 
