@@ -29,7 +29,7 @@ class Sysroot:
     def path(self, name: str) -> Path:
         """Where `name` ("/etc/fstab") lies on this machine, links followed; it need not exist."""
         if self.live:
-            return Path("/", name)
+            return Path(os.path.realpath(f"/{name}"))
         done, todo, links = self.root, list(_parts(name)), 0
         while todo:
             part = todo.pop(0)

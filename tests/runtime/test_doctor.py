@@ -81,6 +81,9 @@ def test_jetpack_4_is_too_old_for_the_device_program(tmp_path, board, l4t):
     assert set(with_status(checks, "problem")) == wrong
     assert "JetPack 5.1 is the oldest" in checks["JetPack"].found
     assert "8.5 is the oldest" in checks["TensorRT"].found
+    # A Xavier can have a later JetPack, a Nano and a TX2 cannot.
+    later = "flash JetPack 5.1.6" if "xavier" in board else "use a Jetson Orin or newer"
+    assert checks["JetPack"].remedy.startswith(later)
 
 
 def test_a_pc_without_a_gpu_is_fit_and_its_jetson_lines_do_not_apply(tmp_path):

@@ -218,3 +218,9 @@ def test_names_match_in_the_order_of_their_numbers(tmp_path):
     assert Sysroot(tree.root).glob("/sys/class/*/video0/name") == ["/sys/class/video4linux/video0/name"]
     assert Sysroot(tree.root).glob("/nowhere/*") == []
     assert "/proc/meminfo" in Sysroot().glob("/proc/mem*")
+
+
+def test_this_machines_links_are_followed_too(tmp_path):
+    (tmp_path / "python3.11").touch()
+    (tmp_path / "python3").symlink_to("python3.11")
+    assert Sysroot().path(str(tmp_path / "python3")).name == "python3.11"

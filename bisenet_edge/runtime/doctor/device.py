@@ -9,7 +9,7 @@ from bisenet_edge.runtime.doctor.check import NOT_APPLICABLE, OK, PROBLEM, UNKNO
 from bisenet_edge.runtime.doctor.here import Here, Probe
 from bisenet_edge.runtime.doctor.subject import Subject, cuda_libraries
 from bisenet_edge.runtime.jetson import JetsonInfo, board_mismatch, version_of, version_text
-from bisenet_edge.runtime.jetson_tables import OLDEST_JETPACK
+from bisenet_edge.runtime.jetson_tables import JETPACKS, OLDEST_JETPACK
 from bisenet_edge.runtime.machine import INT8_FLAGS
 
 NO_JETSON = "this is no Jetson"
@@ -70,9 +70,8 @@ def _jetpack(subject: Subject) -> Check:
         return Check(name, UNKNOWN, f"{l4t} is in no table", "apt-cache show nvidia-jetpack")
     found = f"{release.name} ({l4t})"
     if version_of(release.name) < version_of(OLDEST_JETPACK):
-        return Check(
-            name, PROBLEM, f"{found}: JetPack {OLDEST_JETPACK} is the oldest that does", NEWER_MODULE
-        )
+        found += f": JetPack {OLDEST_JETPACK} is the oldest that does"
+        return Check(name, PROBLEM, found, _newer_jetpack(jetson))
     if jetson.soc and jetson.soc not in release.socs:
         return Check(
             name,
@@ -81,6 +80,14 @@ def _jetpack(subject: Subject) -> Check:
             "flash the module anew with SDK Manager: the system is another board's",
         )
     return Check(name, OK, found)
+
+
+def _newer_jetpack(jetson: JetsonInfo) -> str:
+    """The newest JetPack for this chip, where it is new enough; else another module."""
+    newest = [release.name for release in JETPACKS if jetson.soc in release.socs][-1:]
+    if newest and version_of(newest[0]) >= version_of(OLDEST_JETPACK):
+        return f"flash JetPack {newest[0]} with SDK Manager"
+    return NEWER_MODULE
 
 
 def _int8(subject: Subject) -> Check:
