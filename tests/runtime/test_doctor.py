@@ -19,6 +19,8 @@ from bisenet_edge.runtime.doctor.subject import cuda_libraries, subject_of
 from bisenet_edge.runtime.sysroot import Sysroot
 
 ABSENT = {name: Probe(f"ModuleNotFoundError: No module named '{name}'") for name in MODULES}
+REFUSED = Probe(told={"refusal": "there is no NVIDIA GPU: cudaErrorNoDevice (100)", "fix": "as CUDA says"})
+CAPABILITY = {"32": "7.2", "35": "8.7", "36": "8.7", "38": "11.0", "39": "8.7"}  # of one of the boards
 WITH_GSTREAMER = {"version": "4.8.0", "gstreamer": "YES (1.20.3)"}
 
 
@@ -33,7 +35,14 @@ def here_of(l4t: str, **changes) -> Here:
         "tensorrt": Probe(told={"version": version}),
         "gi": Probe(told={"version": "GStreamer 1.20.3"}),
     }
-    cuda = {"GetDeviceCount error": 0, "GetDeviceCount": 1, "DriverGetVersion": 12060, "capability": "8.7"}
+    capability = [int(part) for part in CAPABILITY[l4t[:2]].split(".")]
+    cuda = {
+        "name": "Orin",
+        "capability": capability,
+        "library": "libcudart",
+        "runtime": [12, 6],
+        "driver": [12, 6],
+    }
     healthy = Here(
         python="/usr/bin/python3",
         python_version=tuple(int(part) for part in system.python.split(".")),
@@ -70,7 +79,7 @@ def test_a_healthy_board_has_nothing_to_mend(tmp_path, board, l4t):
     # From files alone, only what a process tells is open.
     assert set(with_status(checks, "unknown")) <= {"engine", "group video"}
     assert RELEASES[l4t].tensorrt in checks["TensorRT"].found
-    assert EXPECTED[board][3] in checks["INT8"].found
+    assert f"{EXPECTED[board][3]} ({EXPECTED[board][2]})" in checks["INT8"].found
     assert CSI_CAMERA in checks["cameras"].found
 
 
@@ -86,12 +95,21 @@ def test_jetpack_4_is_too_old_for_the_device_program(tmp_path, board, l4t):
     assert checks["JetPack"].remedy.startswith(later)
 
 
+def on_a_pc(**changes) -> Here:
+    """A PC with OpenVINO and pip's OpenCV; no GPU but by `changes`."""
+    modules = {
+        **ABSENT,
+        "numpy": Probe(told={"version": "2.1"}),
+        "cv2": Probe(told={"version": "5.0.0", "gstreamer": "NO"}),
+        "openvino": Probe(told={"version": "2026.4.1-22982-e2"}),
+    }
+    modules.update(changes.pop("modules", {}))
+    return here_of("36.4.3", **{"modules": modules, "cuda": REFUSED, **changes})
+
+
 def test_a_pc_without_a_gpu_is_fit_and_its_jetson_lines_do_not_apply(tmp_path):
     tree = make_pc(tmp_path)
-    here = here_of("36.4.3", modules={**ABSENT, "cv2": Probe(told={"version": "5.0.0", "gstreamer": "NO"})})
-    here = replace(here, modules={**here.modules, "numpy": Probe(told={"version": "2.1"})})
-    here = replace(here, modules={**here.modules, "openvino": Probe(told={"version": "2026.4.1-22982-e2"})})
-    checks = checks_of(tree, here, made_for="cpu")
+    checks = checks_of(tree, on_a_pc(), made_for="cpu")
     assert with_status(checks, "warning", "problem", "unknown") == {}
     jetson_lines = (
         "device",
@@ -100,32 +118,53 @@ def test_a_pc_without_a_gpu_is_fit_and_its_jetson_lines_do_not_apply(tmp_path):
         "TensorRT",
         "python3-libnvinfer",
         "NVIDIA elements",
-        "power mode",
+        "clocks",
     )
-    jetson_lines += ("clocks", "temperature", "jetson-stats", "nvargus-daemon", "group video", "cameras")
+    jetson_lines += ("power mode", "temperature", "jetson-stats", "nvargus-daemon", "group video", "cameras")
     assert set(jetson_lines) <= set(with_status(checks, "not applicable"))
     assert checks["engine"].found == "openvino 2026.4.1"
     assert "avx512_vnni" in checks["INT8"].found
     assert checks["bundle"].status == "ok"
 
 
-def test_a_pc_with_a_gpu_tells_its_capability(tmp_path):
-    smi = {"nvidia-smi": "NVIDIA GeForce RTX 3060, 8.6, 550.54.14\n"}
-    here = here_of("36.4.3", tools=smi, modules={"tensorrt": ABSENT["tensorrt"]})
-    here = replace(here, modules={**here.modules, "openvino": Probe(told={"version": "2026.4"})})
+def test_a_pc_with_a_gpu(tmp_path):
     tree = make_pc(tmp_path)
-    checks = checks_of(tree, here)
-    assert (checks["INT8"].status, checks["INT8"].found) == (
-        "ok",
-        "compute capability 8.6 (NVIDIA GeForce RTX 3060)",
-    )
+    told = {"name": "NVIDIA GeForce RTX 3060", "capability": [8, 6], "runtime": [12, 6], "driver": [12, 8]}
+    checks = checks_of(tree, on_a_pc(cuda=Probe(told=told)))
+    assert checks["device"].found == "this is no Jetson: NVIDIA GeForce RTX 3060"
+    assert checks["INT8"] == Check("INT8", "ok", "compute capability 8.6 (NVIDIA GeForce RTX 3060)")
+    assert checks["CUDA"].found == "NVIDIA GeForce RTX 3060: runtime 12.6, driver for 12.8"
     assert (checks["TensorRT"].status, checks["TensorRT"].remedy) == (
         "warning",
         "/usr/bin/python3 -m pip install tensorrt",
     )
-    assert "driver 550.54.14" in checks["CUDA"].found
-    here = replace(here, modules={**here.modules, "tensorrt": Probe(told={"version": "10.3"})})
-    assert checks_of(tree, here)["TensorRT"].status == "ok"
+    with_tensorrt = {"tensorrt": Probe(told={"version": "10.3"})}
+    checks = checks_of(tree, on_a_pc(cuda=Probe(told=told), modules=with_tensorrt))
+    assert checks["TensorRT"].status == "ok"
+    assert checks["engine"].found == "tensorrt 10.3, openvino 2026.4.1"
+    told = {**told, "capability": [5, 2]}
+    assert checks_of(tree, on_a_pc(cuda=Probe(told=told)))["INT8"].status == "problem"
+
+
+def test_a_pc_whose_gpu_only_nvidia_smi_shows(tmp_path):
+    tree = make_pc(tmp_path)
+    smi = {"nvidia-smi": "NVIDIA GeForce RTX 3060, 8.6, 550.54.14\n"}
+    checks = checks_of(tree, on_a_pc(tools=smi))
+    assert checks["INT8"].found == "compute capability 8.6 (NVIDIA GeForce RTX 3060)"
+    assert (checks["CUDA"].status, checks["CUDA"].remedy) == ("warning", "as CUDA says")
+    assert checks["CUDA"].found.startswith("driver 550.54.14, but there is no NVIDIA GPU")
+    # A driver that does not answer prints a sentence instead.
+    checks = checks_of(tree, on_a_pc(tools={"nvidia-smi": "NVIDIA-SMI has failed\n"}))
+    assert checks["CUDA"].status == "not applicable"
+
+
+def test_a_chip_that_is_in_no_table_is_asked(tmp_path):
+    tree = make_jetson(tmp_path, "thor", "38.4.0")
+    tree.write("/proc/device-tree/compatible", "nvidia,p9999-0000\0nvidia,tegra999\0")
+    assert checks_of(tree)["INT8"].status == "unknown"
+    told = {"name": "Next", "capability": [12, 1], "runtime": [13, 2], "driver": [13, 2]}
+    check = checks_of(tree, here_of("38.4.0", cuda=Probe(told=told)))["INT8"]
+    assert (check.status, check.found) == ("ok", "compute capability 12.1 (Next)")
 
 
 # What is done to a healthy Orin Nano with JetPack 6.2, how the line then reads, and what mends it.
@@ -364,7 +403,10 @@ SAID = {
         ("OpenCV", "problem", "multiarray", "pip install 'numpy<2'"),
     ),
     "no numpy": (
-        {"modules": {"numpy": ABSENT["numpy"]}},
+        {
+            "modules": {"numpy": ABSENT["numpy"]},
+            "cuda": Probe("ModuleNotFoundError: No module named 'numpy'"),
+        },
         ("OpenCV", "problem", "No module named 'numpy'", "python3-numpy"),
     ),
     "only a CPU engine": (
@@ -385,21 +427,21 @@ SAID = {
         ("group video", "problem", "jetson may not open /dev/video0", "sudo usermod -aG video jetson"),
     ),
     "a GPU that may not be opened": (
-        {"groups": frozenset({"jetson"}), "cuda": Probe(told={"GetDeviceCount error": 801})},
+        {"groups": frozenset({"jetson"}), "cuda": REFUSED},
         (
             "CUDA",
             "problem",
-            "finds no GPU (CUDA error 801): jetson is not in group video",
+            "there is no NVIDIA GPU: cudaErrorNoDevice (100); jetson is not in group video",
             "usermod -aG video",
         ),
     ),
-    "a driver that is too old": (
-        {"cuda": Probe(told={"GetDeviceCount error": 35, "DriverGetVersion": 11040})},
-        ("CUDA", "problem", "runtime 12.6.68 finds no GPU (CUDA error 35)", "nvidia-l4t-cuda"),
+    "a GPU that CUDA does not open": (
+        {"cuda": REFUSED},
+        ("CUDA", "problem", "runtime 12.6.68, driver present, but there is no NVIDIA GPU", "nvidia-l4t-cuda"),
     ),
-    "a CUDA library that does not load": (
-        {"cuda": Probe("OSError: libcudart.so.12: wrong ELF class")},
-        ("CUDA", "problem", "wrong ELF class", "nvidia-l4t-cuda"),
+    "a CUDA that crashes": (
+        {"cuda": Probe("the process was ended by SIGSEGV")},
+        ("CUDA", "problem", "the process was ended by SIGSEGV", "nvidia-l4t-cuda"),
     ),
     "a plugin that does not load": (
         {"elements": frozenset(set(ELEMENTS) - {"nvvidconv"})},
@@ -468,7 +510,7 @@ def test_a_bundle_for_another_board_is_a_warning(tmp_path):
 
 
 def test_engines_of_a_cpu(tmp_path):
-    tree, here = make_pc(tmp_path), here_of("36.4.3", modules={"tensorrt": ABSENT["tensorrt"]})
+    tree, here = make_pc(tmp_path), on_a_pc(modules={"openvino": ABSENT["openvino"]})
     assert checks_of(tree, here)["engine"].remedy == "/usr/bin/python3 -m pip install openvino"
 
     def engine(**modules):

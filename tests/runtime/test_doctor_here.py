@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cudart_double import CudartDouble
 from sysroots import make_jetson
 from test_doctor import ABSENT, checks_of, here_of
 
+from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime import doctor
-from bisenet_edge.runtime.doctor.here import MODULES, look_here, probe_module
+from bisenet_edge.runtime.cuda import CudaRuntime
+from bisenet_edge.runtime.cuda.library import Cudart
+from bisenet_edge.runtime.doctor import here
+from bisenet_edge.runtime.doctor.here import MODULES, Probe, look_here, probe_module
 from bisenet_edge.runtime.sysroot import Sysroot
+
+PACKAGE = Path(doctor.__file__).parents[3]
 
 
 def write_module(folder, name, text):
@@ -58,12 +65,12 @@ def test_a_virtual_environment_is_seen_and_its_remedy_mends_it(tmp_path):
     code = (
         "from bisenet_edge.runtime.doctor import here\n"
         "from bisenet_edge.runtime.sysroot import Sysroot\n"
-        "here.MODULES = (); found = here.look_here(Sysroot(), []); print(found.venv, found.sees_system)"
+        "here.MODULES = (); found = here.look_here(Sysroot()); print(found.venv, found.sees_system)"
     )
 
     def look():
         # The package is imported from where this test has it; it needs nothing that the environment lacks.
-        environment = {**os.environ, "PYTHONPATH": str(Path(doctor.__file__).parents[3])}
+        environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
         command = [str(venv / "bin" / "python"), "-c", code]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         return done.stdout.split()
@@ -77,44 +84,34 @@ def test_a_virtual_environment_is_seen_and_its_remedy_mends_it(tmp_path):
 
 def test_this_machine_is_looked_at():
     files = Sysroot()
-    here = look_here(files, [])
+    here = look_here(files)
     assert set(here.modules) == set(MODULES)
     assert here.modules["numpy"].works
     assert here.python == sys.executable
-    assert (here.disk_free_mb > 0, here.cuda) == (True, None)
+    assert here.disk_free_mb > 0
     assert here.user
 
 
-@pytest.fixture
-def cuda_library_double(tmp_path):
-    """A library with libcudart's four functions, compiled here: no CUDA is on this machine."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler for a double of libcudart: sudo apt-get install -y gcc")
-
-    def build(error: int):
-        source = tmp_path / f"cudart{error}.c"
-        source.write_text(
-            "int cudaRuntimeGetVersion(int *v) { *v = 12060; return 0; }\n"
-            "int cudaDriverGetVersion(int *v) { *v = 12040; return 0; }\n"
-            f"int cudaGetDeviceCount(int *v) {{ *v = {0 if error else 1}; return {error}; }}\n"
-            "int cudaDeviceGetAttribute(int *v, int which, int device)"
-            " { *v = which == 75 ? 8 : which == 76 ? 7 : -1; return 0; }\n"
-        )
-        library = source.with_suffix(".so")
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-        return str(library)
-
-    return build
+def test_the_gpu_is_opened_as_the_engine_opens_it(tmp_path):
+    """Without one, what CUDA refuses comes with its reason and its remedy."""
+    cuda = look_here(Sysroot()).cuda
+    assert cuda.error == ""
+    try:
+        with CudaRuntime.open() as opened:
+            assert cuda.told["name"] == opened.device.name
+    except BackendError as refused:
+        assert cuda.told == {"refusal": f"{refused.what}: {refused.got}", "fix": refused.fix}
 
 
-def test_the_cuda_library_is_asked_double(cuda_library_double, monkeypatch, tmp_path):
-    monkeypatch.setattr("bisenet_edge.runtime.doctor.here.MODULES", ())
-    tree = make_jetson(tmp_path / "root", "orin-nano-8gb", "36.4.3")
-    cuda = look_here(Sysroot(), [cuda_library_double(0), "/never/asked.so"]).cuda
-    assert cuda.told["capability"] == "8.7"
-    assert "driver for CUDA 12.4" in checks_of(tree, here_of("36.4.3", cuda=cuda))["CUDA"].found
-    cuda = look_here(Sysroot(), [cuda_library_double(35)]).cuda
-    assert "CUDA error 35" in checks_of(tree, here_of("36.4.3", cuda=cuda))["CUDA"].found
-    missing = look_here(Sysroot(), ["/nowhere/libcudart.so.12"]).cuda
-    assert "libcudart.so.12" in missing.error
+@pytest.mark.parametrize("capability", [(8, 7), (5, 3)])
+def test_an_open_gpu_tells_what_it_is_double(monkeypatch, capsys, tmp_path, capability):
+    double = CudartDouble(12, integrated=True, compute_capability=capability, name="Orin", driver=(13, 0))
+    monkeypatch.setattr(CudaRuntime, "open", classmethod(lambda cls: cls(Cudart(double))))
+    monkeypatch.setattr(sys, "argv", ["-c", str(PACKAGE)])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    exec(here._PROBE_CUDA, {})
+    told = json.loads(capsys.readouterr().out)
+    tree = make_jetson(tmp_path, "orin-nano-8gb", "36.4.3")
+    checks = checks_of(tree, here_of("36.4.3", cuda=Probe(told=told)))
+    assert checks["CUDA"].found == "Orin: runtime 12.6, driver for 13.0"
+    assert checks["INT8"].status == ("ok" if capability == (8, 7) else "problem")

@@ -6,14 +6,16 @@ import re
 from typing import List
 
 from bisenet_edge.runtime.doctor.check import NOT_APPLICABLE, OK, PROBLEM, UNKNOWN, WARNING, Check
-from bisenet_edge.runtime.doctor.here import Here, Probe
+from bisenet_edge.runtime.doctor.here import Here
 from bisenet_edge.runtime.doctor.subject import Subject, cuda_libraries
 from bisenet_edge.runtime.jetson import JetsonInfo, board_mismatch, version_of, version_text
 from bisenet_edge.runtime.jetson_tables import JETPACKS, OLDEST_JETPACK
 from bisenet_edge.runtime.machine import INT8_FLAGS
+from bisenet_edge.runtime.tensorrt.api import has_int8
 
 NO_JETSON = "this is no Jetson"
 NO_GPU = "no NVIDIA GPU"
+NEWER_GPU = "use a GPU of compute capability 7.2 or newer: no software gives this one INT8"
 NEWER_MODULE = "use a Jetson Orin or newer: no later JetPack runs on this module"
 _REINSTALL_DRIVER = "sudo apt-get install -y --reinstall nvidia-l4t-cuda"
 _DRIVERS = (
@@ -34,8 +36,7 @@ def device_checks(subject: Subject) -> List[Check]:
 def _device(subject: Subject) -> Check:
     name, jetson = "device", subject.jetson
     if jetson is None:
-        gpu = subject.nvidia_smi
-        return Check(name, NOT_APPLICABLE, f"{NO_JETSON}: {gpu[0] if gpu else NO_GPU}")
+        return Check(name, NOT_APPLICABLE, f"{NO_JETSON}: {subject.gpu[0] if subject.gpu else NO_GPU}")
     model = f" ({jetson.model})" if jetson.module and jetson.model else ""
     if jetson.module:
         return Check(name, OK, f"{jetson.module}{model}, {_board(jetson)}")
@@ -91,21 +92,17 @@ def _newer_jetpack(jetson: JetsonInfo) -> str:
 
 
 def _int8(subject: Subject) -> Check:
-    name, jetson, gpu = "INT8", subject.jetson, subject.nvidia_smi
-    if jetson is None and not gpu:
+    name, jetson, gpu = "INT8", subject.jetson, subject.gpu
+    if gpu is not None:
+        capability, fast, what = version_text(gpu[1]), has_int8(gpu[1]), gpu[0]
+    elif jetson is None:
         return _int8_of_a_cpu(subject)
-    if jetson is None:
-        # 7.2 is the least that has INT8 tensor cores.
-        fast = version_of(gpu[1]) >= (7, 2)
-        return Check(name, OK if fast else UNKNOWN, f"compute capability {gpu[1]} ({gpu[0]})")
-    if jetson.has_int8 is None:
-        told = subject.here.cuda.told.get("capability", "") if subject.here and subject.here.cuda else ""
-        capability = f"compute capability {told}" if told else "no chip that is in a table"
-        return Check(name, UNKNOWN, f"{capability}: whether it has INT8 is not known")
-    found = f"compute capability {jetson.compute_capability} ({jetson.soc})"
-    if jetson.has_int8:
-        return Check(name, OK, found)
-    return Check(name, PROBLEM, f"{found} has no fast INT8", NEWER_MODULE)
+    elif jetson.has_int8 is None:
+        return Check(name, UNKNOWN, "the chip is in no table, and no GPU could be asked")
+    else:
+        capability, fast, what = jetson.compute_capability, jetson.has_int8, jetson.soc
+    found = f"compute capability {capability} ({what})"
+    return Check(name, OK, found) if fast else Check(name, PROBLEM, f"{found} has no fast INT8", NEWER_GPU)
 
 
 def _int8_of_a_cpu(subject: Subject) -> Check:
@@ -120,10 +117,26 @@ def _int8_of_a_cpu(subject: Subject) -> Check:
 
 
 def _cuda(subject: Subject) -> Check:
-    name, jetson, here = "CUDA", subject.jetson, subject.here
-    libraries = cuda_libraries(subject.files)
-    if jetson is None:
-        return _cuda_of_a_pc(subject, libraries)
+    """What opening the GPU gives; where it fails, what the files say of the cause comes first."""
+    here, jetson = subject.here, subject.jetson
+    if here is not None and "name" in here.cuda.told:
+        told = here.cuda.told
+        versions = f"runtime {version_text(told['runtime'])}, driver for {version_text(told['driver'])}"
+        return Check("CUDA", OK, f"{told['name']}: {versions}")
+    if jetson is not None:
+        by_files = _cuda_by_files(subject, jetson)
+        if here is None or by_files.status == PROBLEM:
+            return by_files
+        return _cuda_refused(here, by_files)
+    if not subject.nvidia_smi:
+        return Check("CUDA", NOT_APPLICABLE, NO_GPU)
+    assert here is not None
+    driver = f"driver {subject.nvidia_smi[2]}"
+    return Check("CUDA", WARNING, f"{driver}, but {_refusal(here)}", here.cuda.told.get("fix", "nvidia-smi"))
+
+
+def _cuda_by_files(subject: Subject, jetson: JetsonInfo) -> Check:
+    name, libraries = "CUDA", cuda_libraries(subject.files)
     wanted = jetson.release.cuda if jetson.release else ()
     package = "cuda-cudart-{}-{}".format(*wanted) if wanted else "nvidia-jetpack"
     install = f"sudo apt-get update && sudo apt-get install -y {package}"
@@ -134,29 +147,20 @@ def _cuda(subject: Subject) -> Check:
     if wanted and all(version[:1] != wanted[:1] for version in versions):
         found += f", but JetPack {jetson.jetpack} has {version_text(wanted)}"
         return Check(name, PROBLEM, found, install)
-    # What the library itself says is worth more than where files lie.
-    if here is not None and here.cuda is not None:
-        return _cuda_answers(here, here.cuda, found)
     if not any(subject.files.glob(pattern) for pattern in _DRIVERS):
         return Check(name, PROBLEM, f"{found}, but the driver is missing (libcuda.so.1)", _REINSTALL_DRIVER)
     return Check(name, OK, f"{found}, driver present")
 
 
-def _cuda_of_a_pc(subject: Subject, libraries: List[str]) -> Check:
-    if not subject.nvidia_smi:
-        return Check("CUDA", NOT_APPLICABLE, NO_GPU)
-    runtime = ", ".join(libraries[:1]) or "no runtime library in the usual places"
-    return Check("CUDA", OK if libraries else UNKNOWN, f"driver {subject.nvidia_smi[2]}, {runtime}")
-
-
-def _cuda_answers(here: Here, cuda: Probe, found: str) -> Check:
-    error = cuda.error or cuda.told.get("GetDeviceCount error", 0)
-    if not error:
-        driver = int(cuda.told.get("DriverGetVersion", 0))
-        # 12060 is 12.6.
-        return Check("CUDA", OK, f"{found}, driver for CUDA {driver // 1000}.{driver % 1000 // 10}")
-    found += f" finds no GPU ({cuda.error or f'CUDA error {error}'})"
+def _cuda_refused(here: Here, by_files: Check) -> Check:
+    if "No module named 'numpy'" in here.cuda.error:
+        return by_files  # told under OpenCV; CUDA itself was not asked
+    found = f"{by_files.found}, but {_refusal(here)}"
     if here.user != "root" and "video" not in here.groups:
         remedy = f"sudo usermod -aG video {here.user} && exec su - {here.user}"
-        return Check("CUDA", PROBLEM, f"{found}: {here.user} is not in group video", remedy)
+        return Check("CUDA", PROBLEM, f"{found}; {here.user} is not in group video", remedy)
     return Check("CUDA", PROBLEM, found, _REINSTALL_DRIVER)
+
+
+def _refusal(here: Here) -> str:
+    return str(here.cuda.told.get("refusal", "")) or here.cuda.error or "it was not asked"

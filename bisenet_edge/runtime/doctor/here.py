@@ -16,8 +16,9 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
+import bisenet_edge
 from bisenet_edge.runtime.jetson import Version
 from bisenet_edge.runtime.sysroot import Sysroot
 
@@ -43,20 +44,19 @@ if name == "gi":
 print(json.dumps(told))
 """
 
-# Asks the CUDA runtime library given as argument. 75 and 76: cudaDevAttrComputeCapabilityMajor and Minor.
+# Opens the GPU as the engine does. The argument is where the package lies: a folder, or the bundle's zip.
 _PROBE_CUDA = """
-import ctypes, json, sys
-library, numbers = ctypes.CDLL(sys.argv[1]), {}
-value = ctypes.c_int()
-for name in ("RuntimeGetVersion", "DriverGetVersion", "GetDeviceCount"):
-    numbers[name + " error"] = getattr(library, "cuda" + name)(ctypes.byref(value))
-    numbers[name] = value.value
-capability = []
-for attribute in (75, 76):
-    if numbers["GetDeviceCount error"] == 0 and numbers["GetDeviceCount"]:
-        library.cudaDeviceGetAttribute(ctypes.byref(value), attribute, 0)
-        capability.append(str(value.value))
-print(json.dumps({**numbers, "capability": ".".join(capability)}))
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from bisenet_edge.errors import BisenetEdgeError
+from bisenet_edge.runtime.cuda import CudaRuntime
+try:
+    with CudaRuntime.open() as cuda:
+        told = {"name": cuda.device.name, "capability": cuda.device.compute_capability}
+        told.update(library=cuda.library, runtime=cuda.versions[0], driver=cuda.versions[1])
+except BisenetEdgeError as error:
+    told = {"refusal": f"{error.what}: {error.got}", "fix": error.fix}
+print(json.dumps(told))
 """
 
 
@@ -91,7 +91,8 @@ class Here:
         can_open: camera nodes ("/dev/video0") that the user may read and write.
         modules: name -> what importing it gave, for each of `MODULES`.
         elements: GStreamer elements of `ELEMENTS` that load; None = there is no gst-inspect-1.0.
-        cuda: what the CUDA runtime library said; None = no such library was found.
+        cuda: what opening the GPU gave: "name", "capability", "library", "runtime" and "driver"; or "refusal"
+            and "fix" where CUDA refuses.
         tools: what "nvpmodel" (-q) and "nvidia-smi" (name, compute capability, driver) print; absent = no
             such tool.
         disk_free_mb: where this process stands (2^20 bytes).
@@ -106,21 +107,19 @@ class Here:
     can_open: FrozenSet[str] = frozenset()
     modules: Mapping[str, Probe] = field(default_factory=dict)
     elements: Optional[FrozenSet[str]] = None
-    cuda: Optional[Probe] = None
+    cuda: Probe = field(default_factory=Probe)
     tools: Mapping[str, str] = field(default_factory=dict)
     disk_free_mb: int = 0
 
 
-def look_here(files: Sysroot, cuda_libraries: Sequence[str]) -> Here:
-    """Look at this process and its system. Takes a few seconds: seven imports, each in a process of its own.
+def look_here(files: Sysroot) -> Here:
+    """Look at this process and its system. Takes a few seconds: eight trials, each in a process of its own.
 
     Args:
         files: this machine's.
-        cuda_libraries: names of libcudart files, the one to ask first.
     """
     venv = sys.prefix if sys.prefix != sys.base_prefix else ""
     settings = files.text(f"{venv}/pyvenv.cfg").lower().replace(" ", "") if venv else ""
-    ask_cuda = [sys.executable, "-c", _PROBE_CUDA, *cuda_libraries[:1]]
     return Here(
         python=sys.executable,
         python_version=tuple(sys.version_info[:2]),
@@ -131,7 +130,7 @@ def look_here(files: Sysroot, cuda_libraries: Sequence[str]) -> Here:
         can_open=frozenset(node for node in files.glob("/dev/video*") if os.access(node, os.R_OK | os.W_OK)),
         modules={name: probe_module(name) for name in MODULES},
         elements=_elements(),
-        cuda=_probe(ask_cuda) if cuda_libraries else None,
+        cuda=_probe([*_python(), _PROBE_CUDA, str(Path(bisenet_edge.__file__).parents[1])]),
         tools=dict(_tools()),
         disk_free_mb=shutil.disk_usage(str(Path.cwd())).free // 2**20,
     )
@@ -139,9 +138,12 @@ def look_here(files: Sysroot, cuda_libraries: Sequence[str]) -> Here:
 
 def probe_module(name: str) -> Probe:
     """Import a module in a process of its own."""
-    # As this process was started: a service's Python ignores what lies in somebody's home (-s).
-    flags = ["-s"] if sys.flags.no_user_site else []
-    return _probe([sys.executable, *flags, "-c", _PROBE, name])
+    return _probe([*_python(), _PROBE, name])
+
+
+def _python() -> List[str]:
+    """The interpreter, as this process was started: a service's ignores what is in somebody's home (-s)."""
+    return [sys.executable, *(["-s"] if sys.flags.no_user_site else []), "-c"]
 
 
 def _probe(command: List[str]) -> Probe:

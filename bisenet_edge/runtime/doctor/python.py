@@ -91,7 +91,7 @@ def _engine(subject: Subject) -> Check:
     if here is None:
         return Check(name, UNKNOWN, NOT_FROM_FILES)
     working = {module: probe.version for module, probe in here.modules.items() if probe.works}
-    nvidia = subject.jetson is not None or bool(subject.nvidia_smi)
+    nvidia = subject.jetson is not None or subject.gpu is not None
     engines = ("tensorrt", *_CPU_ENGINES) if nvidia else _CPU_ENGINES  # without a GPU it computes nothing
     found = ", ".join(f"{engine} {working[engine]}" for engine in engines if engine in working)
     if not found:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import List, Mapping, Optional
+from typing import List, Mapping, Optional, Tuple
 
 from bisenet_edge.runtime.doctor.here import Here, look_here
 from bisenet_edge.runtime.doctor.packages import installed_packages
-from bisenet_edge.runtime.jetson import JetsonInfo, detect
+from bisenet_edge.runtime.jetson import JetsonInfo, detect, version_of
 from bisenet_edge.runtime.sysroot import Sysroot
 
 NOT_FROM_FILES = "only the running machine tells"
@@ -39,6 +39,17 @@ class Subject:
     made_for: str = ""
 
     @property
+    def gpu(self) -> Optional[Tuple[str, Tuple[int, int]]]:
+        """Name and compute capability of the GPU that CUDA opens, else that nvidia-smi shows, if any."""
+        if self.here is not None and "name" in self.here.cuda.told:
+            major, minor = self.here.cuda.told["capability"]
+            return str(self.here.cuda.told["name"]), (int(major), int(minor))
+        if self.nvidia_smi:
+            version = version_of(self.nvidia_smi[1])
+            return self.nvidia_smi[0], (version[0], version[1]) if len(version) > 1 else (0, 0)
+        return None
+
+    @property
     def nvidia_smi(self) -> List[str]:
         """Name, compute capability and driver of a discrete NVIDIA GPU; empty without one."""
         answer = self.here.tools.get("nvidia-smi", "") if self.here and not self.jetson else ""
@@ -61,7 +72,7 @@ class Subject:
 def subject_of(root: Path, made_for: str = "") -> Subject:
     """Gather what there is to read of the system below `root`; "/" is this running machine."""
     files = Sysroot(root)
-    here = look_here(files, cuda_libraries(files)) if files.live else None
+    here = look_here(files) if files.live else None
     return Subject(files, detect(root), installed_packages(files), here, made_for)
 
 

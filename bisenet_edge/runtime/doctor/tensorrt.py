@@ -10,9 +10,8 @@ from bisenet_edge.runtime.doctor.device import NO_GPU
 from bisenet_edge.runtime.doctor.here import Here
 from bisenet_edge.runtime.doctor.subject import Subject
 from bisenet_edge.runtime.jetson import JetsonInfo, Version, version_of, version_text
+from bisenet_edge.runtime.tensorrt.api import OLDEST
 
-OLDEST = (8, 5)
-"""The first with the calls that the engine uses (named tensors, `execute_async_v3`)."""
 BINDINGS = "python3-libnvinfer"
 _INSTALL = "sudo apt-get update && sudo apt-get install -y {}"
 _LIBRARY = re.compile(r"libnvinfer\d+$")
@@ -23,7 +22,7 @@ def tensorrt_checks(subject: Subject) -> List[Check]:
     names = ("TensorRT", BINDINGS)
     if subject.jetson is not None:
         return [_libraries(subject, subject.jetson), _bindings(subject, subject.jetson)]
-    if not subject.nvidia_smi:
+    if subject.gpu is None:
         return [Check(name, NOT_APPLICABLE, NO_GPU) for name in names]
     assert subject.here is not None
     probe = subject.here.modules.get("tensorrt")
