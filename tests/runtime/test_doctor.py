@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -64,6 +65,11 @@ def checks_of(tree: Tree, here: Here | None = None, made_for: str = "") -> dict[
     assert len(checks) == len(diagnosis.checks)
     assert diagnosis.healthy == all(check.status != "problem" for check in checks.values())
     return checks
+
+
+def can_be_pasted(remedy: str) -> bool:
+    """A shell reads it without a complaint; nothing is run."""
+    return subprocess.run(["bash", "-n", "-c", remedy], check=False).returncode == 0
 
 
 def with_status(checks: dict[str, Check], *statuses: str) -> dict[str, str]:
@@ -332,6 +338,7 @@ def test_one_thing_wrong_is_one_line_with_its_remedy(tmp_path, what):
     assert after[name].status == status
     assert says in after[name].found
     assert remedy in after[name].remedy
+    assert can_be_pasted(after[name].remedy)
     # Nothing else became a problem, but for what the same cause has broken.
     same_cause = {"TensorRT of JetPack 5": "python3-libnvinfer", "a newer TensorRT": "python3-libnvinfer"}
     same_cause.update({"another board's system": "CUDA", "no decoder": ""})
@@ -474,6 +481,7 @@ def test_what_the_running_machine_says_is_one_line_too(tmp_path, what):
     assert check.status == status
     assert says in check.found
     assert remedy in check.remedy
+    assert can_be_pasted(check.remedy)
 
 
 def test_ubuntu_24_wants_pip_to_be_told_twice(tmp_path):

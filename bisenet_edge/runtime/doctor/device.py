@@ -78,7 +78,7 @@ def _jetpack(subject: Subject) -> Check:
             name,
             PROBLEM,
             f"{found} is not for {jetson.soc}, but for {', '.join(release.socs)}",
-            "flash the module anew with SDK Manager: the system is another board's",
+            "flash the module anew with SDK Manager",
         )
     return Check(name, OK, found)
 

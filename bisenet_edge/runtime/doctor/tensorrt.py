@@ -68,8 +68,9 @@ def _libraries(subject: Subject, jetson: JetsonInfo) -> Check:
     if version_of(found)[: len(release.tensorrt)] == release.tensorrt:
         return Check(name, OK, found)
     built_for = cuda_of(found)
-    source = "apt-cache policy " + " ".join(sorted(n for n in subject.packages if _LIBRARY.match(n)))
-    remedy = f"{_INSTALL.format('--reinstall nvidia-jetpack')}   (what offers it: {source.strip()})"
+    names = " ".join(sorted(package for package in subject.packages if _LIBRARY.match(package)))
+    # The second command says which source offers the other version, and at which priority.
+    remedy = f"{_INSTALL.format('--reinstall nvidia-jetpack')}; apt-cache policy {names}".rstrip()
     if built_for and built_for[:1] != release.cuda[:1]:
         why = f"{found} is for CUDA {version_text(built_for)}; JetPack {release.name} has {expected}"
         return Check(name, PROBLEM, f"{why} and CUDA {version_text(release.cuda)}", remedy)
