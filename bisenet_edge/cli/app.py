@@ -54,6 +54,7 @@ COMMANDS = {
     "profile": ("profile", "Measure latency, INT8, BF16 and FP32 side by side."),
     "run": ("run", "Segment a video, a folder or a synthetic street."),
     "deploy": ("deploy", "Pack an artifact and the runtime for a device."),
+    "doctor": ("doctor", "Check this machine: JetPack, TensorRT, CUDA, cameras, power mode."),
     "demo": ("demo", "The whole job once, on synthetic streets."),
     "models": ("models", "The networks, their size and cost beside the paper's."),
 }

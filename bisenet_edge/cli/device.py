@@ -1,7 +1,8 @@
 """The command line of a device: what `bisenet-edge.pyz` runs. Standard library only until a command starts.
 
 The full command line needs click and offers every step; this one offers what a device does: `selftest`,
-`run`, `info`. Exit codes are the same: 0 ok, 1 error, 2 usage, 3 the self-test failed.
+`run`, `info`, `doctor`. Exit codes are the same: 0 ok, 1 error or a problem that `doctor` found, 2 usage,
+3 the self-test failed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bisenet_edge import __version__
 from bisenet_edge.errors import BisenetEdgeError, MissingDependencyError
 
 PROGRAM = "bisenet-edge.pyz"
+EXIT_PROBLEM = 1
 EXIT_GATE_FAILED = 3
 EXIT_INTERRUPTED = 130
 
@@ -88,6 +90,16 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", parents=[common], help="what is installed here")
     info.set_defaults(call=_info)
+
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[common],
+        help="check JetPack, TensorRT, CUDA, cameras, power mode (exit 1: a problem stops the job)",
+    )
+    doctor.add_argument(
+        "--root", type=Path, default=Path("/"), metavar="DIR", help="look at a folder's system"
+    )
+    doctor.set_defaults(call=_doctor)
     return parser
 
 
@@ -190,7 +202,7 @@ def _info(arguments: argparse.Namespace) -> int:
             "reference": _has("onnxruntime"),
         },
         "machine": describe_machine(),
-        "program": {"version": __version__, "made_for": _board_title(path.parent / "board.json")},
+        "program": {"version": __version__, "made_for": _board(path.parent / "board.json", "title")},
     }
     if arguments.json:
         print(json.dumps(found, indent=2))
@@ -202,12 +214,23 @@ def _info(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(arguments: argparse.Namespace) -> int:
+    from bisenet_edge.runtime.doctor import as_text, examine, next_step
+
+    diagnosis = examine(arguments.root, _board(_artifact_path(arguments).parent / "board.json", "name"))
+    if arguments.json:
+        print(json.dumps(diagnosis.to_json(), indent=2))
+    else:
+        print(f"{as_text(diagnosis)}\n\nnext: {next_step(diagnosis, f'python3 {PROGRAM} selftest')}")
+    return 0 if diagnosis.healthy else EXIT_PROBLEM
+
+
 def _has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _board_title(path: Path) -> str:
-    return str(json.loads(path.read_text(encoding="utf-8"))["title"]) if path.is_file() else ""
+def _board(path: Path, key: str) -> str:
+    return str(json.loads(path.read_text(encoding="utf-8")).get(key, "")) if path.is_file() else ""
 
 
 def _text(value: object) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch_tensorrt_double
 from cudart_double import Faults as CudaFaults
 
 from bisenet_edge.artifact import Artifact
+from bisenet_edge.runtime.tensorrt import api as tensorrt
+from bisenet_edge.runtime.tensorrt.builder import BuildOptions, build
 
 ANY_ENGINE = ("--precision", "fp16")
 
@@ -106,3 +109,66 @@ def test_run_builds_the_engine_that_is_missing(bisenet_edge, bench, with_artifac
     assert code == 0
     assert len(list((workplace / "masks").iterdir())) == 2
     assert len(bench.world.builds) == 1
+
+
+@pytest.fixture
+def with_torch_tensorrt(bench, with_artifact, monkeypatch):
+    """Torch-TensorRT's double, which gives the plan that TensorRT's double makes of the same network."""
+    from bisenet_edge.toolchain.torch_tensorrt.releases import Installed
+
+    version = "2.13.0"
+    bench.put("11.0")
+    double = torch_tensorrt_double.install(version, monkeypatch)
+    here = torch_tensorrt_double.installed(version)
+    monkeypatch.setattr(Installed, "here", classmethod(lambda cls: here))
+    api = tensorrt.load()
+    model = Artifact.open(with_artifact).model_path("int8-typed").read_bytes()
+    double.plan = build(api, model, "int8", BuildOptions()).data
+    return double
+
+
+def test_an_engine_of_torch_tensorrt_is_tested_and_runs_by_default(
+    bisenet_edge, bench, with_artifact, with_torch_tensorrt
+):
+    code, out, err = bisenet_edge("compile", "--with", "torch-tensorrt")
+    assert code == 0, err
+    assert "(made by torch-tensorrt 2.13.0)" in out
+    assert "runs by default: INT8. made by torch-tensorrt 2.13.0" in out
+    builds = len(bench.world.builds)
+    data = "synthetic:?count=2&size=96x64"
+    code, out, _ = bisenet_edge("check", "--data", data, "--backend", "tensorrt")
+    assert code == 0
+    # FP32 alone was built: INT8 ran on the engine that is there.
+    assert len(bench.world.builds) == builds + 1
+
+
+def test_another_checkpoint_than_the_artifacts_is_refused(
+    bisenet_edge, with_artifact, with_torch_tensorrt, workplace
+):
+    (workplace / "other.safetensors").write_bytes(b"other weights")
+    words = ("compile", "--with", "torch-tensorrt", "--checkpoint", "other.safetensors")
+    code, out, err = bisenet_edge(*words)
+    assert (code, out) == (2, "")
+    assert "exported from another checkpoint" in err
+
+
+def test_an_exported_program_is_kept_for_torch(bisenet_edge, with_artifact, with_torch_tensorrt, workplace):
+    words = ("compile", "--with", "torch-tensorrt", "--form", "exported-program", "--out", "street.ep")
+    code, out, err = bisenet_edge(*words)
+    assert code == 0, err
+    assert (workplace / "street.ep").is_file()
+    assert "exported-program" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--with", "torchtensorrt"), "did you mean 'torch-tensorrt'"),
+        (("--form", "dry-run"), "add --with torch-tensorrt"),
+        (("--with", "torch-tensorrt", "--form", "ep"), "unknown form"),
+    ],
+)
+def test_bad_options_of_torch_tensorrt(bisenet_edge, bench, with_artifact, words, said):
+    code, out, err = bisenet_edge("compile", *words)
+    assert (code, out) == (2, "")
+    assert said in err

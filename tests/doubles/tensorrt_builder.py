@@ -30,6 +30,7 @@ class Builder:
     }
 
     def __init__(self: Any, logger: Any) -> None:
+        self._world.find_gpu(logger, "createInferBuilder")
         self._s["logger"] = logger
 
     def get_logger(self: Any) -> Any:

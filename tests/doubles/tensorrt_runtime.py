@@ -37,6 +37,7 @@ class Runtime:
     }
 
     def __init__(self: Any, logger: Any) -> None:
+        self._world.find_gpu(logger, "createInferRuntime")
         self._s["logger"] = logger
 
     def get_logger(self: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,6 +111,19 @@ class World:
         """The GPU's compute capability."""
         attributes = self.cudart.attributes
         return attributes[symbols.COMPUTE_CAPABILITY_MAJOR], attributes[symbols.COMPUTE_CAPABILITY_MINOR]
+
+    def find_gpu(self, logger: Any, where: str) -> None:
+        """Start with the GPU, as builders and runtimes do.
+
+        Raises:
+            TypeError: there is none, in the words of the bindings for a null pointer.
+        """
+        count = ctypes.c_int()
+        code = self.cudart.cudaGetDeviceCount(ctypes.byref(count))
+        if code or not count.value:
+            text = f"API Usage Error (CUDA initialization failure with error: {code or 100})"
+            self.error(logger, f"{where}::{where}", 6, text)
+            raise TypeError("pybind11::init(): factory function returned nullptr")
 
     def bind(self, behaviours: dict[str, type]) -> None:
         """Make every class of the listing, bases first."""

@@ -21,7 +21,7 @@ class Bench:
         told: (severity name, words).
     """
 
-    def __init__(self, version: str, faults: Faults | None = None, **gpu: Any) -> None:
+    def __init__(self, version: str, faults: Faults | None = None, /, **gpu: Any) -> None:
         self.gpu = CudartDouble(**gpu)
         self.trt = make_tensorrt(version, self.gpu, faults)
         self.world = world_of(self.trt)

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from cudart_double import Faults as CudaFaults
 from gpu_bench import VERSIONS, is_strong
+from sysroots import make_jetson
 
 from bisenet_edge.artifact import Artifact, hash_files, write_manifest
 from bisenet_edge.errors import BackendError
+from bisenet_edge.runtime import jetson
 from bisenet_edge.runtime.accuracy import compare
 from bisenet_edge.runtime.backends import choose_backend, open_session
 from bisenet_edge.runtime.datasets import open_dataset
@@ -335,9 +337,10 @@ def test_a_machine_with_gpu_and_tensorrt_takes_it(bench):
 
 
 def test_a_jetson_without_usable_tensorrt_says_so(bench, monkeypatch, tmp_path):
-    release = tmp_path / "nv_tegra_release"
-    release.write_text("# R36 (release), REVISION: 4.3")
-    monkeypatch.setattr("bisenet_edge.runtime.backends.JETSON_RELEASE", release)
+    tree = make_jetson(tmp_path / "orin", "orin-nano-8gb", "36.4.3")
+    found = jetson.detect(tree.root)
+    assert found
+    monkeypatch.setattr(jetson, "detect", lambda: found)
     bench.put("10.3", faults=CudaFaults(no_device=True))
     with pytest.raises(BackendError, match="bisenet-edge doctor"):
         choose_backend()

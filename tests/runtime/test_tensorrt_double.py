@@ -6,6 +6,8 @@ is what they do.
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 from tensorrt_double import DERIVED, VERSIONS, NotModelledError, installed, make_tensorrt, world_of
@@ -29,6 +31,7 @@ def test_it_is_what_import_gives_while_it_is_installed_double(trt, version):
 
         assert tensorrt is module
         assert tensorrt.__version__ == version
+        assert importlib.util.find_spec("tensorrt") is not None
     with pytest.raises(ModuleNotFoundError):
         import tensorrt
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx
 import pytest
+from cudart_double import NO_DRIVER
+from cudart_double import Faults as CudaFaults
 from tensorrt_double import DERIVED, VERSIONS, Faults
 from tensorrt_steps import Bench
 from toy_graph import Graph
@@ -389,6 +391,21 @@ def test_what_a_device_is_fast_at_double(capability, int8):
     assert builder.platform_has_fast_fp16
     assert bench.build_int8(INT8) is not None
     assert any("without native Int8 support" in words for _, words in bench.told) != int8
+
+
+@each_version
+@pytest.mark.parametrize(
+    ("gpu", "code"),
+    [({"driver": NO_DRIVER}, 35), ({"faults": CudaFaults(no_device=True)}, 100)],
+    ids=["no driver", "no device"],
+)
+def test_without_a_gpu_there_is_no_builder_and_no_runtime_double(version, gpu, code):
+    bench = Bench(version, **gpu)
+    for kind in (bench.trt.Builder, bench.trt.Runtime):
+        with pytest.raises(TypeError, match="factory function returned nullptr"):
+            kind(bench.log)
+    assert all(f"CUDA initialization failure with error: {code}" in words for words in bench.errors)
+    assert len(bench.errors) == 2
 
 
 @pytest.mark.parametrize(("version", "flavour"), [("8.6", "int8-typed"), ("8.5", "fp16-typed")])

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from pathlib import Path
 
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError, unknown_name
 from bisenet_edge.progress import Progress, quiet
+from bisenet_edge.runtime import jetson
 from bisenet_edge.runtime.backends.base import BF16, FP16, Session
-
-JETSON_RELEASE = Path("/etc/nv_tegra_release")
-"""Every Jetson has it."""
 
 BACKENDS = ("auto", "tensorrt", "cpu", "openvino", "onnxruntime", "reference", "null")
 PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
@@ -65,7 +62,7 @@ def _has_tensorrt() -> bool:
                 return True
         except BackendError as error:
             problem = f"{error.what} ({error.got})"
-    if JETSON_RELEASE.is_file():
+    if jetson.detect():
         raise BackendError(
             "this is a Jetson, but its GPU cannot be used",
             got=problem,

@@ -6,7 +6,7 @@ INT8 and FP16 the faster one runs by default, and the reason is kept beside them
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -24,6 +24,7 @@ from bisenet_edge.runtime.tensorrt.engine import Engine
 from bisenet_edge.runtime.tensorrt.store import EngineKey, EngineStore, Stored, write_whole
 
 BEST = "best"
+OURS = "tensorrt"
 ANY = BuildOptions()
 
 
@@ -120,8 +121,16 @@ class Compiler:
             return FP16, f"{self._gpu()} has no INT8 arithmetic: FP16 instead"
         return INT8, "not compared with FP16 yet: bisenet-edge compile does"
 
-    def ready(self, precision: str, options: BuildOptions = ANY, *, rebuild: bool = False) -> EngineReport:
+    def ready(
+        self, precision: str, options: BuildOptions = ANY, *, rebuild: bool = False, compiler: str = ""
+    ) -> EngineReport:
         """The engine of a precision: from the cache if it serves, else built, tested and stored.
+
+        Args:
+            precision: "int8", "fp16" or "fp32".
+            options: of the builder; an engine that was built with others does not serve.
+            rebuild: build it even if there is one that serves.
+            compiler: that must have made it; "" = any will do.
 
         Raises:
             UsageError: not a precision that TensorRT builds.
@@ -129,17 +138,9 @@ class Compiler:
             ArtifactError: the artifact lacks the model or golden frames.
             SinkError: the cache cannot be written.
         """
-        if precision not in PRECISIONS:
-            raise unknown_name("precision for TensorRT", precision, PRECISIONS)
-        if precision == INT8 and not self.int8:
-            raise BackendError(
-                "this GPU has no INT8 arithmetic: an INT8 engine would be slower than FP16",
-                got=self._gpu(),
-                expected="compute capability 6.1, or 7.0 and newer (Jetson Nano and TX2 have none)",
-                fix="bisenet-edge compile --precision fp16",
-            )
+        self._check(precision)
         with self.store.locked():
-            key = self._key(precision, options)
+            key = self._key(precision, options, compiler)
             found, reasons = self.store.find(key)
             if found and not rebuild:
                 return EngineReport(precision, found, (), _facts(found.record))
@@ -156,7 +157,7 @@ class Compiler:
         if self.artifact.manifest.precision != INT8 or not self.int8:
             _, reason = self.default_precision()
             return self.only(FP16, options, rebuild=rebuild, reason=reason)
-        engines = tuple(self.ready(p, options, rebuild=rebuild) for p in (INT8, FP16))
+        engines = tuple(self.ready(p, options, rebuild=rebuild, compiler=OURS) for p in (INT8, FP16))
         stored = {engine.precision: engine.stored for engine in engines if engine.stored}
         if len(stored) < 2:
             chosen = next(iter(stored), "")
@@ -174,13 +175,43 @@ class Compiler:
         Raises:
             As `ready`.
         """
-        engine = self.ready(precision, options, rebuild=rebuild)
+        engine = self.ready(precision, options, rebuild=rebuild, compiler=OURS)
+        return self._run_by_default(engine, reason or "asked for")
+
+    def adopt(self, precision: str, plan: Plan, compiler: str) -> Compiled:
+        """Test an engine that another compiler made on this device; if it passes, it runs by default.
+
+        Args:
+            precision: "int8", "fp16" or "fp32".
+            plan: a TensorRT engine with the artifact's contract.
+            compiler: its name.
+
+        Raises:
+            UsageError, BackendError, SinkError: as `ready`.
+        """
+        self._check(precision)
+        with self.store.locked():
+            key = self._key(precision, ANY, compiler)
+            engine = self._test_and_store(key, plan, [f"made by {compiler}"])
+        return self._run_by_default(engine, f"made by {compiler}")
+
+    def _check(self, precision: str) -> None:
+        if precision not in PRECISIONS:
+            raise unknown_name("precision for TensorRT", precision, PRECISIONS)
+        if precision == INT8 and not self.int8:
+            raise BackendError(
+                "this GPU has no INT8 arithmetic: an INT8 engine would be slower than FP16",
+                got=self._gpu(),
+                expected="compute capability 6.1, or 7.0 and newer (Jetson Nano and TX2 have none)",
+                fix="bisenet-edge compile --precision fp16",
+            )
+
+    def _run_by_default(self, engine: EngineReport, reason: str) -> Compiled:
         if engine.stored is None:
-            return Compiled(self._device(), (engine,), "", f"{precision.upper()} failed its self-test")
-        reason = reason or "asked for"
-        choice = {"chosen": precision, "reason": reason}
-        self.store.write_choice(choice, {precision: engine.stored})
-        return Compiled(self._device(), (engine,), precision, reason)
+            return Compiled(self._device(), (engine,), "", f"{engine.precision.upper()} failed its self-test")
+        choice = {"chosen": engine.precision, "reason": reason}
+        self.store.write_choice(choice, {engine.precision: engine.stored})
+        return Compiled(self._device(), (engine,), engine.precision, reason)
 
     def _build(self, key: EngineKey, options: BuildOptions, reasons: List[str]) -> EngineReport:
         device, api = self.device, self.api
@@ -190,6 +221,9 @@ class Compiler:
         plan = build(api, model, key.precision, options, earlier, self._progress)
         if plan.timing_cache:
             write_whole(timing, plan.timing_cache)
+        return self._test_and_store(replace(key, compiler=OURS), plan, reasons)
+
+    def _test_and_store(self, key: EngineKey, plan: Plan, reasons: List[str]) -> EngineReport:
         facts = self._test(key.precision, plan)
         stored = self.store.activate(key, plan.data, facts) if facts["selftest"]["passed"] else None
         return EngineReport(key.precision, stored, tuple(reasons), facts)
@@ -208,7 +242,7 @@ class Compiler:
             "layers": layers.to_json(),
         }
 
-    def _key(self, precision: str, options: BuildOptions) -> EngineKey:
+    def _key(self, precision: str, options: BuildOptions, compiler: str) -> EngineKey:
         path = self.artifact.model_path(self.api.model_of(precision))
         return EngineKey(
             model_sha256=self.artifact.manifest.files[path.name],
@@ -220,6 +254,7 @@ class Compiler:
             size=str(self.artifact.manifest.size),
             opt_level=options.opt_level,
             workspace_mb=options.workspace_mb,
+            compiler=compiler or None,
         )
 
     def _device(self) -> Dict[str, Any]:

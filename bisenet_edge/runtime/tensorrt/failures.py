@@ -72,7 +72,7 @@ _LOAD = (
         "close other programs: free -m",
     ),
     _Meaning(
-        r"[Mm]agic tag|corrupt|truncat|[Cc]hecksum|plan size",
+        r"[Mm]agic ?[Tt]ag|MAGIC_TAG|corrupt|truncat|[Cc]hecksum|plan size",
         "an engine file is damaged",
         "the file as it was written",
         "build it again: bisenet-edge compile --rebuild",

@@ -44,6 +44,7 @@ class EngineKey:
         size: of the frames, "640x360".
         opt_level: of the builder; None = any will do.
         workspace_mb: limit that the builder was given; None = any will do.
+        compiler: "tensorrt" from ONNX, or "torch-tensorrt"; None = any will do.
     """
 
     model_sha256: str
@@ -55,6 +56,7 @@ class EngineKey:
     size: str
     opt_level: Optional[int]
     workspace_mb: Optional[int]
+    compiler: Optional[str] = None
 
     def reasons_against(self, found: Dict[str, Any]) -> List[str]:
         """Why an engine with the key `found` cannot serve; empty when it can."""
@@ -67,6 +69,7 @@ class EngineKey:
             "typing": "built with {found} typing, wanted {wanted}",
             "size": "built for {found}, wanted {wanted}",
             "opt_level": "built with --opt-level {found}, wanted {wanted}",
+            "compiler": "built by {found}, wanted {wanted}",
             "workspace_mb": "built with --workspace-mb {found}, wanted {wanted}",
         }
         differ = {n: w for n, w in asdict(self).items() if w is not None and found.get(n) != w}
