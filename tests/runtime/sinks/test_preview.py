@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import resource
 import socket
@@ -12,6 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 from typing import Optional
 from urllib.parse import urlsplit
@@ -69,14 +70,13 @@ def flowing(uri: str = "http://:0", every_s: float = 0.01) -> Iterator[HttpSink]
 
 def get(
     sink: HttpSink, path: str, headers: Optional[dict[str, str]] = None, method: str = "GET"
-) -> tuple[int, bytes, http.client.HTTPMessage]:
-    connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=20)
-    try:
-        connection.request(method, path, headers=headers or {})
-        answer = connection.getresponse()
-        return answer.status, answer.read(), answer.headers
-    finally:
-        connection.close()
+) -> tuple[int, bytes, Message]:
+    """Ask for a path: (status, body, headers)."""
+    named = {"Host": "localhost", **(headers or {})}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in named.items()), "", ""]
+    head, _, body = raw(sink, "\r\n".join(lines).encode()).partition(b"\r\n\r\n")
+    first, _, rest = head.partition(b"\r\n")
+    return int(first.split()[1]), body, message_from_bytes(rest)
 
 
 def raw(sink: HttpSink, request: bytes) -> bytes:
