@@ -1,0 +1,107 @@
+"""GStreamer as a process of its own: `gst-launch-1.0` with an argument list, never through a shell.
+
+For a Python without PyGObject, such as one in a virtual environment. Frames go over a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections import deque
+from typing import Deque, Optional, Sequence, Tuple
+
+from bisenet_edge.errors import MissingDependencyError
+from bisenet_edge.runtime.gstreamer.binding import APT_LINE, PipelineError
+from bisenet_edge.runtime.gstreamer.description import Pipeline
+from bisenet_edge.runtime.gstreamer.registry import LAUNCH
+
+STOP_S = 2.0
+_CAPS = re.compile(r"/Gst(?:FdSink):\w+\.GstPad:sink: caps = (.*)")
+_SIDE = r"\b{}=\(int\)(\d+)"
+_ERROR = re.compile(r"^(?:ERROR: from element \S+: |WARNING: erroneous pipeline: )(.*)")
+
+
+class LaunchedPipeline:
+    """A running `gst-launch-1.0`. What it prints comes without blocking from `messages`.
+
+    Args:
+        pipeline: what to run.
+        stdin: a file descriptor or `subprocess.PIPE` for `fdsrc fd=0`.
+        pass_fds: descriptors that the pipeline names (`fdsink fd=N`); closed here after the start.
+
+    Raises:
+        MissingDependencyError: `gst-launch-1.0` is not installed.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, *, stdin: int = subprocess.DEVNULL, pass_fds: Sequence[int] = ()
+    ) -> None:
+        program = shutil.which(LAUNCH)
+        if program is None:
+            raise MissingDependencyError("gst-launch-1.0 is not installed", fix=APT_LINE)
+        self.process = subprocess.Popen(
+            # -v prints the caps that were agreed on: the only place where the size of a frame is told.
+            [program, "-v", *pipeline.words],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=pass_fds,
+            env={**os.environ, "LC_ALL": "C", "GST_DEBUG_NO_COLOR": "1"},
+        )
+        for fd in pass_fds:
+            os.close(fd)
+        assert self.process.stdout is not None
+        self.messages_fd = self.process.stdout.fileno()
+        os.set_blocking(self.messages_fd, False)
+        self._rest = b""
+        self._tail: Deque[str] = deque(maxlen=20)
+        self.size_hw: Optional[Tuple[int, int]] = None
+        self.fps = float("nan")
+
+    def read_messages(self) -> bool:
+        """Take in what the process has printed; sets `size_hw` and `fps`. False once it prints no more."""
+        try:
+            data = os.read(self.messages_fd, 65536)
+        except BlockingIOError:
+            return True
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            text = line.decode(errors="replace")
+            self._tail.append(text)
+            found = _CAPS.search(text)
+            if found:
+                self._take_caps(found.group(1))
+        return bool(data)
+
+    def error(self) -> PipelineError:
+        """Why it ended: its own words, after `read_messages`."""
+        for index, line in enumerate(self._tail):
+            found = _ERROR.match(line)
+            if found:
+                return PipelineError(found.group(1), " ".join(list(self._tail)[index + 1 : index + 4]))
+        code = self.process.poll()
+        if code is None:
+            return PipelineError("gst-launch-1.0 closed its pipe")
+        return PipelineError("the stream ended" if code == 0 else f"gst-launch-1.0 ended with code {code}")
+
+    def stop(self) -> None:
+        """End the process; it is killed when it takes longer than `STOP_S`. May be called twice."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def _take_caps(self, text: str) -> None:
+        height, width = (re.search(_SIDE.format(side), text) for side in ("height", "width"))
+        rate = re.search(r"framerate=\(fraction\)(\d+)/(\d+)", text)
+        if height and width:
+            self.size_hw = int(height.group(1)), int(width.group(1))
+        if rate and int(rate.group(1)) and int(rate.group(2)):
+            self.fps = int(rate.group(1)) / int(rate.group(2))
