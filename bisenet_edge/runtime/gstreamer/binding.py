@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
 from bisenet_edge.errors import MissingDependencyError
 from bisenet_edge.runtime.gstreamer.description import Pipeline
@@ -79,7 +79,7 @@ class RunningPipeline:
         except GLib.Error as error:
             raise PipelineError(error.message) from error
         self._bus = self.gst_pipeline.get_bus()
-        self.warnings = 0
+        self._dropped: Dict[str, int] = {}
 
     def element(self, name: str) -> Any:
         """The element with the property `name=NAME`."""
@@ -103,7 +103,7 @@ class RunningPipeline:
         """
         kinds = self.gst.MessageType
         while True:
-            message = self._bus.pop_filtered(kinds.ERROR | kinds.WARNING | kinds.EOS)
+            message = self._bus.pop_filtered(kinds.ERROR | kinds.EOS | kinds.QOS)
             if message is None:
                 return False
             if message.type == kinds.EOS:
@@ -111,7 +111,16 @@ class RunningPipeline:
             if message.type == kinds.ERROR:
                 error, detail = message.parse_error()
                 raise PipelineError(error.message, detail or "")
-            self.warnings += 1
+            _format, _processed, dropped = message.parse_qos_stats()
+            self._dropped[message.src.get_name()] = dropped
+
+    @property
+    def dropped_by_decoders(self) -> int:
+        """Frames that no decoder could make anything of, as of the last `check`.
+
+        Decoders also report frames that are too late; behind a sink with sync=false none is.
+        """
+        return sum(self._dropped.values())
 
     def finish(self, timeout_s: float) -> None:
         """Send end-of-stream and wait until every element has written what it holds.
