@@ -24,7 +24,12 @@ _ERROR = re.compile(r"^(?:ERROR: from element \S+: |WARNING: erroneous pipeline:
 
 
 class LaunchedPipeline:
-    """A running `gst-launch-1.0`. What it prints comes without blocking from `messages`.
+    """A running `gst-launch-1.0`. What it prints is taken in by `read_messages`, without blocking.
+
+    Attributes:
+        size_hw: (height, width) of the pictures that reach `fdsink`, once it is known.
+        new_size_hw: the size that they have changed to since, if they have.
+        fps: their nominal rate; nan if unknown.
 
     Args:
         pipeline: what to run.
@@ -58,10 +63,11 @@ class LaunchedPipeline:
         self._rest = b""
         self._tail: Deque[str] = deque(maxlen=20)
         self.size_hw: Optional[Tuple[int, int]] = None
+        self.new_size_hw: Optional[Tuple[int, int]] = None
         self.fps = float("nan")
 
     def read_messages(self) -> bool:
-        """Take in what the process has printed; sets `size_hw` and `fps`. False once it prints no more."""
+        """Take in what the process has printed; sets the attributes. False once it prints no more."""
         try:
             data = os.read(self.messages_fd, 65536)
         except BlockingIOError:
@@ -102,6 +108,8 @@ class LaunchedPipeline:
         height, width = (re.search(_SIDE.format(side), text) for side in ("height", "width"))
         rate = re.search(r"framerate=\(fraction\)(\d+)/(\d+)", text)
         if height and width:
-            self.size_hw = int(height.group(1)), int(width.group(1))
+            size_hw = int(height.group(1)), int(width.group(1))
+            self.size_hw = self.size_hw or size_hw
+            self.new_size_hw = size_hw if size_hw != self.size_hw else self.new_size_hw
         if rate and int(rate.group(1)) and int(rate.group(2)):
             self.fps = int(rate.group(1)) / int(rate.group(2))

@@ -22,17 +22,9 @@ from bisenet_edge.runtime.sources.v4l2 import CAMERA_FORMATS
 
 JETSON, SOFTWARE = "jetson", "software"
 NVMM = "NVMM"
-# nvvidconv's flip-method 0 to 7 in videoflip's words.
-FLIPS = (
-    "none",
-    "counterclockwise",
-    "rotate-180",
-    "clockwise",
-    "horizontal-flip",
-    "upper-right-diagonal",
-    "vertical-flip",
-    "upper-left-diagonal",
-)
+# nvvidconv's flip-method 0 to 7 in videoflip's words. (Its older "method" is ignored in a pipeline's text
+# by 1.22.)
+FLIPS = ("identity", "90l", "180", "90r", "horiz", "ur-ll", "vert", "ul-lr")
 _SOFTWARE_DECODERS = {"h264": "avdec_h264", "h265": "avdec_h265"}
 
 
@@ -159,7 +151,7 @@ def _jetson_end(options: StreamOptions) -> Tuple[Part, ...]:
 
 
 def _software_end(options: StreamOptions) -> Tuple[Part, ...]:
-    flip = [element("videoflip", method=FLIPS[options.flip])] if options.flip else []
+    flip = [element("videoflip", video_direction=FLIPS[options.flip])] if options.flip else []
     # Borders would be black and told to nobody: like nvvidconv, fill the size that was asked for.
     scale = [element("videoscale", add_borders=False)] if options.out else []
     return (*flip, *scale, element("videoconvert"), _delivered(options))

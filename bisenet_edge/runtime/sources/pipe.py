@@ -50,18 +50,20 @@ class PipeReader(FrameReader):
             self._poll.register(fd, select.POLLIN)
         self._bytes = bytearray()
         self._filled = 0
-        self._open = True
+        self._printing = self._open = True
 
     def poll(self, out: Optional[np.ndarray], timeout_s: float) -> Optional[np.ndarray]:
         deadline = time.monotonic() + timeout_s
         while True:
             left_ms = max(0.0, deadline - time.monotonic()) * 1e3
-            ready = [fd for fd, _event in self._poll.poll(left_ms)]
+            ready = dict(self._poll.poll(left_ms))
             if not ready:
                 return None
-            self._read_messages(ready)
-            if self._fd in ready and self._size_known() and self._read_frame():
-                self._read_messages([self._launched.messages_fd])
+            if self._launched.messages_fd in ready:
+                self._read_messages()
+            if self._fd in ready and self._take(ready[self._fd]):
+                # The size is printed before the first picture that has it is sent.
+                self._read_messages()
                 self._filled = 0
                 self.captured_ns = time.monotonic_ns()
                 return bgr_from_bgrx(self._bytes, self.size_hw, out)
@@ -76,23 +78,27 @@ class PipeReader(FrameReader):
             self._launched.stop()
             os.close(self._fd)
 
-    def _read_messages(self, ready: object) -> None:
-        fd = self._launched.messages_fd
-        if fd in ready and not self._launched.read_messages():  # type: ignore[operator]
-            self._poll.unregister(fd)
-        size_hw = self._launched.size_hw
-        if size_hw is not None and self.size_hw not in ((0, 0), size_hw):
-            raise PipelineError(f"frames changed from {_wh(self.size_hw)} to {_wh(size_hw)}")
+    def _read_messages(self) -> None:
+        if self._printing and not self._launched.read_messages():
+            self._printing = False
+            self._poll.unregister(self._launched.messages_fd)
+        new = self._launched.new_size_hw
+        if new is not None:
+            raise PipelineError(f"frames changed from {_wh(self._launched.size_hw or (0, 0))} to {_wh(new)}")
 
-    def _size_known(self) -> bool:
+    def _take(self, event: int) -> bool:
+        """Read what the pipe holds; True when a frame is whole."""
         size_hw = self._launched.size_hw
-        if self.size_hw == (0, 0) and size_hw is not None:
+        if size_hw is None:
+            if not event & select.POLLIN:  # closed before any picture
+                self._end()
+            return False
+        if not self._bytes:
             self.size_hw, self.fps = size_hw, self._launched.fps
             self._bytes = bytearray(size_hw[0] * size_hw[1] * 4)
-        return size_hw is not None
+        return self._read_frame()
 
     def _read_frame(self) -> bool:
-        """Take in what the pipe holds; True when a frame is whole."""
         with memoryview(self._bytes) as view:
             try:
                 count = os.readv(self._fd, [view[self._filled :]])

@@ -130,7 +130,9 @@ class ReopeningSource(Source):
 
     def _wait(self, error: BisenetEdgeError) -> None:
         wait_s = self._backoff.next_wait_s()
-        why = error.got if error.got.startswith(f"{self.uri}: ") else f"{self.uri}: {error.what}"
+        # What is told already names the source; a device or address of its own is worth repeating.
+        detail = error.got[len(self.uri) :].lstrip(": ") if error.got.startswith(self.uri) else error.got
+        why = ": ".join(filter(None, [self.uri, error.what, detail]))
         self._on_event(f"{why}; trying again in {wait_s:g} s")
         self._interrupted.wait(wait_s)
 

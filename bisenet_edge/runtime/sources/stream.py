@@ -14,7 +14,7 @@ from bisenet_edge.runtime.gstreamer.binding import PipelineError
 from bisenet_edge.runtime.sources.base import Source
 from bisenet_edge.runtime.sources.files import ends_early
 from bisenet_edge.runtime.sources.reader import FrameReader
-from bisenet_edge.runtime.uris import redacted, redacted_text
+from bisenet_edge.runtime.uris import redacted_text
 
 POLL_S = 0.1
 OPEN_S = 10.0
@@ -69,12 +69,13 @@ class StreamSource(Source):
         try:
             self._reader = open_reader()
         except PipelineError as error:
-            raise self._cannot_open(str(error), error.detail) from error
+            raise self._cannot_open(", ".join(filter(None, [str(error), error.detail]))) from error
         try:
             self._first: Optional[np.ndarray] = self._wait(None, max(OPEN_S, plan.stall_s))
         except SourceLostError as error:
             self.close()
-            raise self._cannot_open(error.what, error.got) from error
+            detail = error.got[len(self.uri) :].lstrip(": ")
+            raise self._cannot_open(", ".join(filter(None, [error.what, detail]))) from error
         if self._first is None and not self._interrupted.is_set():
             self.close()
             raise self._cannot_open("it ended before its first frame")
@@ -107,10 +108,9 @@ class StreamSource(Source):
             try:
                 image = self._reader.poll(out, POLL_S)
             except PipelineError as error:
-                raise SourceLostError(
-                    redacted_text(str(error), self._plan.uri),
-                    got=f"{self.uri} {redacted_text(error.detail, self._plan.uri)}".strip(),
-                ) from error
+                detail = redacted_text(error.detail, self._plan.uri)
+                what = redacted_text(str(error), self._plan.uri)
+                raise SourceLostError(what, got=f"{self.uri}: {detail}" if detail else self.uri) from error
             self.corrupt = self._reader.corrupt
             if image is not None:
                 return image
@@ -119,10 +119,9 @@ class StreamSource(Source):
                 raise SourceLostError(f"no frame for {limit_s:g} s{damaged}", got=self.uri)
         return None
 
-    def _cannot_open(self, why: str, detail: str = "") -> SourceError:
-        uri = self._plan.uri
-        told = redacted_text(" ".join(f"{why} {detail}".split()), uri).replace(redacted(uri), "").strip()
-        return SourceError("a source cannot be opened", got=f"{redacted(uri)}: {told}", fix=self._plan.fix)
+    def _cannot_open(self, why: str) -> SourceError:
+        told = redacted_text(" ".join(why.split()), self._plan.uri)
+        return SourceError("a source cannot be opened", got=f"{self.uri}: {told}", fix=self._plan.fix)
 
     def close(self) -> None:
         self._reader.close()

@@ -25,7 +25,7 @@ from bisenet_edge.runtime.uris import redacted
 CSI_MODE = (1280, 720, Fraction(30))
 V4L2_MODE = (640, 480)
 """What USB cameras and OpenCV start with."""
-_TURNED = ("clockwise", "counterclockwise", "upper-left-diagonal", "upper-right-diagonal")
+_TURNED = ("90l", "90r", "ur-ll", "ul-lr")
 
 
 @dataclass(frozen=True)
