@@ -18,7 +18,9 @@ from bisenet_edge.runtime.gstreamer.description import Pipeline
 from bisenet_edge.runtime.gstreamer.registry import LAUNCH
 
 STOP_S = 2.0
-_CAPS = re.compile(r"/Gst(?:FdSink):\w+\.GstPad:sink: caps = (.*)")
+# The pictures that are sent are BGRx from the last converter on. Not the sink's own line alone: behind a
+# queue gst-launch now and then does not print it (seen in 1.22, once in fifty starts).
+_CAPS = re.compile(r"/Gst(?:CapsFilter|Queue|FdSink):\w+\.GstPad:\w+: caps = (video/x-raw.*\(string\)BGRx.*)")
 _SIDE = r"\b{}=\(int\)(\d+)"
 _ERROR = re.compile(r"^(?:ERROR: from element \S+: |WARNING: erroneous pipeline: )(.*)")
 

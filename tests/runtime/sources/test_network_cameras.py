@@ -130,10 +130,11 @@ def test_a_half_open_http_camera_is_lost(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_interrupt_while_a_camera_is_silent(backend: str) -> None:
     with http_camera([jpeg(level) for level in LEVELS], after="stall") as camera:
-        with open_source(f"http://{camera.address}?stall=600&backend={backend}") as source:
-            threading.Timer(0.5, source.interrupt).start()
-            until(lambda: source.read() is None, lambda: None)
-            assert source.read() is None
+        source = open_source(f"http://{camera.address}?stall=600&backend={backend}")
+        threading.Timer(0.5, source.interrupt).start()
+        until(lambda: source.read() is None, lambda: None)
+        assert source.read() is None
+        source.close()
 
 
 def test_a_camera_that_changes_its_size_in_mid_stream() -> None:
@@ -164,11 +165,12 @@ def test_damaged_jpegs_are_thrown_away_counted_and_end_nothing() -> None:
         b"",
         good[2][:-2],
     ]
+    frames: list = []
     with http_camera([*good, *damaged], after="repeat", pause_s=0.005) as camera:
-        with open_source(f"http://{camera.address}?backend=gi") as source:
-            frames: list = []
-            until(lambda: source.corrupt >= 12, lambda: frames.append(source.read()))
-            assert source.reopened == 0
+        source = open_source(f"http://{camera.address}?backend=gi")
+        until(lambda: source.corrupt >= 12, lambda: frames.append(source.read()))
+        assert source.reopened == 0
+        source.close()
     assert len(frames) > 6
     for frame, level in zip(frames, levels_of(frames)):
         assert np.abs(frame.image.astype(int) - level).max() < 40, "a part is grey"
@@ -183,10 +185,11 @@ def test_a_jpeg_with_flipped_bytes_ends_nothing() -> None:
             data[int(random.integers(2, len(data)))] ^= int(random.integers(1, 256))
         parts.append(bytes(data))
     with http_camera(parts, after="repeat", pause_s=0.002) as camera:
-        with open_source(f"http://{camera.address}?backend=gi", on_event=lambda text: None) as source:
-            for _ in range(60):
-                assert source.read() is not None
-            assert source.corrupt > 0
+        source = open_source(f"http://{camera.address}?backend=gi", on_event=lambda text: None)
+        for _ in range(60):
+            assert source.read() is not None
+        assert source.corrupt > 0
+        source.close()
 
 
 def test_nobody_there(unused_port: int) -> None:
