@@ -110,7 +110,7 @@ class RunningPipeline:
                 return True
             if message.type == kinds.ERROR:
                 error, detail = message.parse_error()
-                raise PipelineError(error.message, _reason(detail))
+                raise PipelineError(error.message.rstrip("."), _reason(detail))
             _format, _processed, dropped = message.parse_qos_stats()
             self._dropped[message.src.get_name()] = dropped
 
@@ -135,7 +135,7 @@ class RunningPipeline:
             raise PipelineError(f"the pipeline did not end within {timeout_s:g} s")
         if message.type == kinds.ERROR:
             error, detail = message.parse_error()
-            raise PipelineError(error.message, _reason(detail))
+            raise PipelineError(error.message.rstrip("."), _reason(detail))
 
     def stop(self) -> None:
         """Free the devices, waiting at most `STOP_S`: an element that hangs must not hang the program."""

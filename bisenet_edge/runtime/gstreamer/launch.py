@@ -85,10 +85,14 @@ class LaunchedPipeline:
 
     def error(self) -> PipelineError:
         """Why it ended: its own words, after `read_messages`."""
-        for index, line in enumerate(self._tail):
+        lines = list(self._tail)
+        for index, line in enumerate(lines):
             found = _ERROR.match(line)
             if found:
-                return PipelineError(found.group(1), " ".join(list(self._tail)[index + 1 : index + 4]))
+                # Then "Additional debug info:", the place in GStreamer's source, and perhaps the reason.
+                reason = "".join(lines[index + 3 : index + 4])
+                known = not reason.startswith(("Execution ended", "Setting pipeline", "ERROR"))
+                return PipelineError(found.group(1).rstrip("."), reason if known else "")
         code = self.process.poll()
         if code is None:
             return PipelineError("gst-launch-1.0 closed its pipe")

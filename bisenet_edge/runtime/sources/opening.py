@@ -22,7 +22,8 @@ from bisenet_edge.runtime.sources.reader import FrameReader
 from bisenet_edge.runtime.sources.reopening import OnEvent, ReopeningSource, log_event
 from bisenet_edge.runtime.sources.stream import StreamSource
 from bisenet_edge.runtime.sources.synthetic import SyntheticSource
-from bisenet_edge.runtime.sources.targets import LIVE_TARGETS, Target, file_target
+from bisenet_edge.runtime.sources.targets import LIVE_TARGETS, Target, file_target, v4l2_device
+from bisenet_edge.runtime.sources.v4l2 import stable_device
 from bisenet_edge.runtime.uris import local_path, redacted, split_scheme
 
 SCHEMES = ("synthetic", "file", *LIVE_TARGETS)
@@ -68,6 +69,8 @@ def open_source(uri: str, size: Optional[Size] = None, *, on_event: OnEvent = lo
 
 def _open_live(uri: str, scheme: str, rest: str, size: Optional[Size], on_event: OnEvent) -> Source:
     place, options = split_options(uri, scheme, rest.lstrip("/") if scheme == "csi" else rest)
+    if scheme == "v4l2":
+        place = stable_device(v4l2_device(uri, place))
 
     def open_once(interrupted: threading.Event) -> Source:
         # All of it again: a camera that was unplugged may come back with other formats.

@@ -118,7 +118,7 @@ class ReopeningSource(Source):
         self.fps, self.size_hw, self.clock = source.fps, source.size_hw, source.clock
         if self._ever_opened:
             self.reopened += 1
-            self._on_event(f"{self.uri}: back after being lost, {self.reopened} times so far")
+            self._on_event(f"{self.uri}: back after loss no. {self.reopened}")
         self._ever_opened = True
 
     def _lose(self, error: BisenetEdgeError) -> None:

@@ -67,15 +67,21 @@ def csi_target(uri: str, place: str, options: StreamOptions, size: Optional[Size
     return Target(plan, captures.csi(int(number), options), None)
 
 
+def v4l2_device(uri: str, place: str) -> str:
+    """The device file: `v4l2:///dev/video0`, or `v4l2://0` for short."""
+    device = f"/dev/video{place}" if place.isdigit() else place
+    if not device.startswith("/dev/"):
+        raise UsageError("cannot read the device of a camera", got=uri, expected="v4l2:///dev/video0")
+    return device
+
+
 def v4l2_target(uri: str, place: str, options: StreamOptions, size: Optional[Size]) -> Target:
     """`v4l2:///dev/video0`.
 
     Raises:
         SourceError: no such camera, or none that may be opened.
     """
-    device = f"/dev/video{place}" if place.isdigit() else place
-    if not device.startswith("/dev/"):
-        raise UsageError("cannot read the device of a camera", got=uri, expected="v4l2:///dev/video0")
+    device = v4l2_device(uri, place)
     pixels = choose_format(device, options.format)
     fix = f"see its modes: v4l2-ctl -d {device} --list-formats-ext"
     options = _scaled(options.with_defaults(*V4L2_MODE), size, uri)

@@ -42,6 +42,19 @@ CAMERA_FORMATS = {
 }
 
 
+def stable_device(device: str, links: Path = Path("/dev/v4l")) -> str:
+    """Udev's link to a camera by the port that it hangs on, else by its name; the device itself without udev.
+
+    A camera that was unplugged may come back as another /dev/videoN: always when GStreamer had it open,
+    whose v4l2src keeps a descriptor for good (seen in 1.22), but its port stays.
+    """
+    for kind in ("by-path", "by-id"):
+        for link in sorted((links / kind).glob("*")):
+            if link.resolve() == Path(device).resolve():
+                return str(link)
+    return device
+
+
 def offered_fourccs(device: str) -> List[str]:
     """The pixel formats of a camera, as its driver lists them: ["MJPG", "YUYV"].
 

@@ -77,7 +77,7 @@ def test_a_killed_rtsp_camera_comes_back_with_another_size(backend: str, rtsp_ca
         times = [f.captured_ns for f in found]
         assert times == sorted(times)
     assert "trying again in" in events[0]
-    assert "back after being lost" in events[-1]
+    assert "back after loss" in events[-1]
 
 
 def test_an_rtsp_camera_with_a_password(gst_environment: dict[str, str]) -> None:

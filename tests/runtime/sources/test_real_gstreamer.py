@@ -180,7 +180,7 @@ def test_a_camera_that_is_unplugged_and_back(backend: str, monkeypatch: pytest.M
     assert times == sorted(times)
     assert "Failed after iterations as requested" in events[0]
     assert "No such file or directory; trying again in" in events[1]
-    assert "back after being lost" in events[2]
+    assert "back after loss" in events[2]
     assert len(events) == 3
 
 

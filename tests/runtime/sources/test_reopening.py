@@ -63,9 +63,9 @@ def test_lost_twice_and_back() -> None:
         "rtsp://me:***@cam: no frame for 5 s; trying again in 0 s",
         "rtsp://me:***@cam: a camera cannot be opened: cam: No such file; trying again in 0 s",
         "rtsp://me:***@cam: a camera cannot be opened: cam: No such file; trying again in 0 s",
-        "rtsp://me:***@cam: back after being lost, 1 times so far",
+        "rtsp://me:***@cam: back after loss no. 1",
         "rtsp://me:***@cam: no frame for 5 s; trying again in 0 s",
-        "rtsp://me:***@cam: back after being lost, 2 times so far",
+        "rtsp://me:***@cam: back after loss no. 2",
     ]
 
 
@@ -118,5 +118,5 @@ def test_events_go_to_the_log_unless_told_otherwise(caplog: pytest.LogCaptureFix
         ReopeningSource("cam", openers, backoff=NoWait()).read()
     assert [record.getMessage() for record in caplog.records] == [
         "cam: no frame for 5 s; trying again in 0 s",
-        "cam: back after being lost, 1 times so far",
+        "cam: back after loss no. 1",
     ]

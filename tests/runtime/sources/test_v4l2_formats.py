@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import struct
+from pathlib import Path
 
 import pytest
 
 from bisenet_edge.errors import SourceError
 from bisenet_edge.runtime.sources import open_source
-from bisenet_edge.runtime.sources.v4l2 import choose_format, offered_fourccs
+from bisenet_edge.runtime.sources.v4l2 import choose_format, offered_fourccs, stable_device
 
 
 @pytest.fixture
@@ -53,3 +54,19 @@ def test_devices_that_are_no_cameras() -> None:
         open_source("v4l2://97")
     with pytest.raises(SourceError, match="not a camera"):
         open_source("v4l2:///dev/null")
+
+
+def test_a_camera_is_remembered_by_its_port(tmp_path: Path) -> None:
+    device = tmp_path / "video0"
+    device.touch()
+    (tmp_path / "other").touch()
+    links = tmp_path / "v4l"
+    assert stable_device(str(device), links) == str(device)
+    (links / "by-id").mkdir(parents=True)
+    (links / "by-id" / "usb-cam").symlink_to(device)
+    assert stable_device(str(device), links) == str(links / "by-id" / "usb-cam")
+    (links / "by-path").mkdir()
+    (links / "by-path" / "a-port-2").symlink_to(tmp_path / "other")
+    (links / "by-path" / "port-1").symlink_to(device)
+    assert stable_device(str(device), links) == str(links / "by-path" / "port-1")
+    assert stable_device(str(links / "by-id" / "usb-cam"), links) == str(links / "by-path" / "port-1")
