@@ -1,6 +1,7 @@
 """GStreamer as a process of its own: `gst-launch-1.0` with an argument list, never through a shell.
 
-For a Python without PyGObject, such as one in a virtual environment. Frames go over a pipe.
+For a Python without PyGObject, such as one in a virtual environment. Frames go over a pipe. Whoever may
+list the processes of this machine sees its arguments, the password of a network camera among them.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class LaunchedPipeline:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=pass_fds,
+            start_new_session=True,  # Ctrl-C is for us: we end it when we are done
             env={**os.environ, "LC_ALL": "C", "GST_DEBUG_NO_COLOR": "1"},
         )
         for fd in pass_fds:

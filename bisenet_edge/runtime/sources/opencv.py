@@ -72,14 +72,13 @@ class OpenCvReader(FrameReader):
 
     def poll(self, out: Optional[np.ndarray], timeout_s: float) -> Optional[np.ndarray]:
         with self._changed:
-            if out is not None:
-                self._spare = out
             self._changed.wait_for(lambda: self._image is not None or self._error is not None, timeout_s)
             if self._image is None:
                 if self._error is not None:
                     raise self._error
                 return None
-            image, self._image = self._image, None
+            # `out` is given away once, for the picture that goes out: the same one is offered until then.
+            image, self._image, self._spare = self._image, None, out
             self.captured_ns = self._image_ns
             self.size_hw = image.shape[0], image.shape[1]
             return image

@@ -75,6 +75,22 @@ def test_the_newest_frame_wins() -> None:
     assert len(capture.buffers) <= 3
 
 
+def test_a_buffer_that_is_offered_twice_is_written_once() -> None:
+    # The caller offers the same buffer until a frame comes; no two frames may go into it.
+    capture = CaptureDouble(1, 2, 3)
+    reader = OpenCvReader(lambda: capture)
+    offered = np.zeros((4, 6, 3), np.uint8)
+    assert reader.poll(offered, 0.001) is None
+    capture.go.release()
+    frames = [reader.poll(offered, 20)]
+    for _ in range(2):
+        capture.go.release()
+        frames.append(reader.poll(None, 20))
+    capture.go.release()
+    assert [int(frame[0, 0, 0]) for frame in frames] == [1, 2, 3]
+    assert len({frame.ctypes.data for frame in frames}) == 3
+
+
 def test_a_hanging_driver_neither_blocks_a_read_nor_close() -> None:
     capture = CaptureDouble(1)
     reader = OpenCvReader(lambda: capture)

@@ -6,7 +6,7 @@ import logging
 import threading
 
 import pytest
-from doubles import Openers, ScriptedSource
+from source_doubles import Openers, ScriptedSource
 
 from bisenet_edge.errors import SourceError, SourceLostError, UsageError
 from bisenet_edge.runtime.sources.reopening import Backoff, ReopeningSource

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from doubles import HW, ScriptedReader
+from source_doubles import HW, ScriptedReader
 
 from bisenet_edge.errors import SourceError, SourceLostError
 from bisenet_edge.runtime.gstreamer.binding import PipelineError
