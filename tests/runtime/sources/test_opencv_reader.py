@@ -20,6 +20,7 @@ class CaptureDouble:
         self._opens = opens
         self._now: int | None = None
         self.go = threading.Semaphore(0)
+        self.asked = threading.Semaphore(0)
         self.buffers: set[int] = set()
         self.released = threading.Event()
 
@@ -27,6 +28,7 @@ class CaptureDouble:
         return self._opens
 
     def grab(self) -> bool:
+        self.asked.release()
         assert self.go.acquire(timeout=20)
         if not self._steps:
             return False
@@ -81,11 +83,13 @@ def test_a_buffer_that_is_offered_twice_is_written_once() -> None:
     reader = OpenCvReader(lambda: capture)
     offered = np.zeros((4, 6, 3), np.uint8)
     assert reader.poll(offered, 0.001) is None
-    capture.go.release()
-    frames = [reader.poll(offered, 20)]
-    for _ in range(2):
+    frames = []
+    for out in (offered, None, None):
+        assert capture.asked.acquire(timeout=20)
         capture.go.release()
-        frames.append(reader.poll(None, 20))
+        assert capture.asked.acquire(timeout=20)  # the frame is there, and where the next one goes is settled
+        capture.asked.release()
+        frames.append(reader.poll(out, 20))
     capture.go.release()
     assert [int(frame[0, 0, 0]) for frame in frames] == [1, 2, 3]
     assert len({frame.ctypes.data for frame in frames}) == 3
