@@ -10,6 +10,7 @@
     ├── ExportError           a graph that differs from the network it was exported from
     ├── BackendError          an inference engine that is absent or fails
     ├── SourceError           a camera, video or folder that cannot be read
+    │   └── SourceLostError   a camera or stream that worked and has stalled or ended: open it again
     ├── SinkError             an output that cannot be written
     └── MissingDependencyError     an optional package that is not installed
 
@@ -85,6 +86,10 @@ class BackendError(BisenetEdgeError):
 
 class SourceError(BisenetEdgeError):
     """A camera, video or folder that cannot be read."""
+
+
+class SourceLostError(SourceError):
+    """A camera or stream that worked and has stalled, ended or been unplugged; opening it again may help."""
 
 
 class SinkError(BisenetEdgeError):

@@ -1,11 +1,43 @@
-"""Sources and sinks by URI: tell `synthetic://?seed=1` from the path of a file."""
+"""Sources and sinks by URI: `synthetic://?seed=1` or the path of a file; and no passwords in texts."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Iterable, Sequence, Tuple
+from typing import Iterable, Optional, Sequence, Tuple
+from urllib.parse import unquote
 
 from bisenet_edge.errors import UsageError
+
+HIDDEN = "***"
+# The last "@" before the path ends the password, which may hold one itself.
+_USER = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^/?#\s:@]*:)(?P<password>[^/?#\s]*)(?=@)", re.IGNORECASE)
+_SECRET_NAMES = r"pass|passwd|password|pwd|pw|token|secret|key|auth|apikey|api_key|access_token"
+_SECRET_OPTION = re.compile(rf"(?P<head>[?&](?:{_SECRET_NAMES})=)(?P<password>[^&#\s]*)", re.IGNORECASE)
+
+
+def redacted(uri: str) -> str:
+    """A URI as it may be told: `rtsp://user:***@host/`, and `?token=***`."""
+    for pattern in (_USER, _SECRET_OPTION):
+        uri = pattern.sub(lambda found: found["head"] + HIDDEN, uri)
+    return uri
+
+
+def redacted_text(text: str, uri: str) -> str:
+    """A text of someone else's, GStreamer's for example, without the passwords of `uri`."""
+    for pattern in (_USER, _SECRET_OPTION):
+        for found in pattern.finditer(uri):
+            for secret in {found["password"], unquote(found["password"])} - {""}:
+                text = text.replace(secret, HIDDEN)
+    return redacted(text)
+
+
+def local_path(uri: str) -> Optional[Path]:
+    """The file or folder that a URI names: a plain path, or `file:///path?options`; None for all others."""
+    if "://" not in uri:
+        return Path(uri).expanduser()
+    scheme, rest = split_scheme(uri, ())
+    return Path(unquote(rest.partition("?")[0])).expanduser() if scheme == "file" else None
 
 
 def split_scheme(uri: str, known: Iterable[str]) -> Tuple[str, str]:
@@ -26,7 +58,7 @@ def not_yet(uri: str, scheme: str, expected: str) -> UsageError:
     """Build the error for a scheme that is planned and not written."""
     return UsageError(
         f"'{scheme}://' is not in this version of bisenet-edge yet",
-        got=uri,
+        got=redacted(uri),
         expected=expected,
         fix="see what works now: bisenet-edge run --help",
     )
@@ -38,11 +70,13 @@ def refuse_clashes(source: str, sinks: Sequence[str]) -> None:
     Raises:
         UsageError: two of them are the same file or folder.
     """
-    taken = set() if "://" in source else {Path(source).expanduser().resolve()}
+    source_path = local_path(source)
+    taken = {source_path.resolve()} if source_path is not None else set()
     for sink in sinks:
-        if "://" in sink:
+        path = local_path(sink)
+        if path is None:
             continue
-        path = Path(sink).expanduser().resolve()
+        path = path.resolve()
         if path in taken:
             raise UsageError(
                 "a sink would replace the source or another sink",
