@@ -76,7 +76,7 @@ def command(
         _print(section)
     for number, one in enumerate(found):
         own = result.cases[number * len(flavours) : (number + 1) * len(flavours)]
-        part = result.part(own, options.max_drift).to_json()
+        part = result.part(own).to_json()
         written = update_report(one.path, "profile", part)
         _remember(one, part, engine["threads"])
         if not as_json:
