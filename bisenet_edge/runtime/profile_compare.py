@@ -106,8 +106,9 @@ def load_profile(path: Path) -> Dict[str, Any]:
             raise ValueError("no profile in it")
         for case in section["cases"]:
             _name(case)
-            if not len(_times_ms(case)) or len(_times_ms(case)) % int(section["burst"]):
-                raise ValueError(f"{case['name']}: samples that are no whole bursts")
+            burst, count = int(section["burst"]), len(_times_ms(case))
+            if burst < 1 or not count or count % burst:
+                raise ValueError("samples that are no whole bursts")
         _ = section["machine"]["packages"], section["source"], list(section["reasons"])
     except OSError as error:
         raise _unusable(file, error.strerror or repr(error)) from error
@@ -160,25 +161,29 @@ def compare(
         max_regression: how much slower is tolerated, as a share.
         force: compare although the machines differ.
     """
-    reasons = [] if force else list(differences(now, before))
-    reasons += [FORCE] if reasons else []
-    reasons += [f"now: {reason}" for reason in now["reasons"]]
-    reasons += [f"before: {reason}" for reason in before["reasons"]]
     newer, older = ({_name(case): case for case in profile["cases"]} for profile in (now, before))
     shared = [name for name in newer if name in older]
-    if not shared:
-        reasons.append("no case is in both profiles")
     unmatched = [f"{name} (only now)" for name in newer if name not in older]
     unmatched += [f"{name} (only before)" for name in older if name not in newer]
+    reasons = [] if force else [*differences(now, before), *_threads(shared, newer, older)]
+    reasons += [FORCE] if reasons else []
+    for which, profile in (("newer", now), ("older", before)):
+        reasons += [f"the {which} profile is itself inconclusive"] if profile["reasons"] else []
+    reasons += [] if shared else ["no case is in both profiles"]
     cases: List[CaseComparison] = []
     for name in shared:
-        if _threads(newer[name]) != _threads(older[name]) and not force:
-            reasons.append(
-                f"{name}: threads differ: {_threads(older[name])} before, {_threads(newer[name])} now"
-            )
         times = (_times_ms(newer[name]), int(now["burst"])), (_times_ms(older[name]), int(before["burst"]))
         cases.append(_compare(name, times, max_regression))
     return Comparison(tuple(cases), tuple(unmatched), tuple(reasons), max_regression)
+
+
+def _threads(shared: Sequence[str], newer: Mapping[str, Plain], older: Mapping[str, Plain]) -> List[str]:
+    """One sentence for each case that ran on another number of threads."""
+    found = []
+    for name in shared:
+        old, new = (cases[name].get("engine", {}).get("threads", "unknown") for cases in (older, newer))
+        found += [f"threads of {name}: {old} before, {new} now"] if old != new else []
+    return found
 
 
 def _compare(name: str, times: Sequence[Tuple[np.ndarray, int]], max_regression: float) -> CaseComparison:
@@ -197,17 +202,12 @@ def _name(case: Plain) -> str:
     return " ".join(str(case[key]) for key in _KEY)
 
 
-def _threads(case: Plain) -> Any:
-    return case.get("engine", {}).get("threads", "unknown")
-
-
 def _times_ms(case: Plain) -> np.ndarray:
     """Frame -> mask of each sample, float64 [S]."""
-    samples = case["samples"]
-    times = np.asarray(samples["resize_ms"], np.float64) + np.asarray(samples["infer_ms"], np.float64)
-    if times.ndim != 1 or not np.isfinite(times).all() or (times <= 0).any():
+    resize, infer = (np.asarray(case["samples"][stage], np.float64) for stage in ("resize_ms", "infer_ms"))
+    if resize.ndim != 1 or resize.shape != infer.shape or not (resize + infer > 0).all():  # nan is not
         raise ValueError("samples that are no times")
-    return times
+    return resize + infer
 
 
 def _unusable(file: Path, why: str) -> ArtifactError:

@@ -38,8 +38,13 @@ def profile_text(section: Plain) -> str:
         "paper: Titan X, milliseconds per frame. FPS: of one frame's decode to sink, without overlap."
     )
     if not section["conclusive"]:
-        lines.append("INCONCLUSIVE: " + "; ".join(section["reasons"]))
+        lines += inconclusive(section["reasons"])
     return "\n".join(lines)
+
+
+def inconclusive(reasons: Sequence[str]) -> List[str]:
+    """Why figures cannot be trusted, one reason a line."""
+    return ["INCONCLUSIVE:", *(f"  {reason}" for reason in reasons)]
 
 
 def advice(ratios: Sequence[Plain]) -> List[str]:
@@ -112,7 +117,7 @@ def comparison_text(comparison: Plain) -> str:
     lines += [f"not compared: {name}" for name in comparison["unmatched"]]
     allowed = f"{100 * comparison['max_regression']:g} % slower is tolerated"
     if comparison["reasons"]:
-        lines.append("INCONCLUSIVE: " + "; ".join(comparison["reasons"]))
+        lines += inconclusive(comparison["reasons"])
     else:
         lines.append(f"against the older profile: {comparison['verdict'].upper()} ({allowed})")
     return "\n".join(lines)
@@ -145,7 +150,7 @@ def estimate_text(estimates: Sequence[Plain], title: str, sources: Sequence[str]
             f"{layer['name']} ({layer['kind']})",
             _layer_ms(layer),
             _bound(layer),
-            "INT8" if layer["int8"] else "FP16",
+            _in(layer),
         ]
         for layer in slowest
     ]
@@ -158,6 +163,10 @@ def estimate_text(estimates: Sequence[Plain], title: str, sources: Sequence[str]
 
 def _layer_ms(layer: Plain) -> float:
     return max(layer["compute_ms"] or 0.0, layer["memory_ms"] or 0.0)
+
+
+def _in(layer: Plain) -> str:
+    return "-" if not layer["operations"] else "INT8" if layer["int8"] else "FP16"
 
 
 def _bound(layer: Plain) -> str:
