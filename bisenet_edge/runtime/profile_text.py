@@ -86,11 +86,11 @@ def power_lines(power: Optional[Plain], cases: Sequence[Plain]) -> List[str]:
         state.append("clocks locked" if power["clocks_locked"] else "clocks free")
     lines += ["meanwhile: " + ", ".join(state)] if state else []
     for case in cases:
-        energy = case["energy"] or {}
+        energy = case.get("energy") or {}
         if energy.get("mean_mw") is not None:
             cost = f"{energy['mean_mw']:.0f} mW, {energy['mj_per_frame']:.2f} mJ per frame"
             lines.append(f"energy of {case['name']}: {cost}")
-    reasons = dict.fromkeys((case["energy"] or {}).get("reason", "") for case in cases)
+    reasons = dict.fromkeys((case.get("energy") or {}).get("reason", "") for case in cases)
     if power["mean_mw"] is not None and any(reasons):
         lines.append(f"energy of a case: not measured: {next(filter(None, reasons))}")
     return lines
