@@ -98,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     timed.add_argument(
         "--against", type=Path, metavar="FILE", help="an older --json or report.json (exit 3: slower)"
     )
-    timed.add_argument("--max-regression", type=float, default=5.0, metavar="PERCENT", help="tolerated (5)")
+    timed.add_argument(
+        "--max-regression", type=_percent, default=5.0, metavar="PERCENT", help="tolerated (5)"
+    )
     timed.add_argument("--force", action="store_true", help="compare although the machines differ")
     timed.set_defaults(call=_profile)
 
@@ -115,6 +117,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(call=_doctor)
     return parser
+
+
+def _percent(text: str) -> float:
+    value = float(text)
+    if not value >= 0:  # nan is not
+        raise ValueError(text)
+    return value
 
 
 def _artifact_path(arguments: argparse.Namespace) -> Path:
@@ -196,7 +205,7 @@ def _profile(arguments: argparse.Namespace) -> int:
     refused = refusal(before) if before and not arguments.force else None
     section: Dict[str, Any] = {"comparison": refused.to_json()} if refused else {}
     if not refused:
-        engine = {"backend": arguments.backend, "threads": arguments.threads}
+        engine = {"backend": arguments.backend, "threads": arguments.threads, "progress": _show_progress}
         asked = flavours(arguments.precision, arguments.backend)
         section = profile_artifacts(
             [artifact],

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "--precision",
     "precisions",
     multiple=True,
-    help="int8, bf16 or fp32 (repeatable; default: all that this machine computes natively).",
+    help="int8, fp16, bf16 or fp32 (repeatable; default: all that this machine computes natively).",
 )
 @click.option("--samples", type=int, default=200, show_default=True, help="Per case, at least 100.")
 @click.option(
@@ -89,6 +89,8 @@ def command(
     refuse_null(engine["backend"])
     options = ProfileOptions(samples=samples, burst=burst)
     if board is not None:
+        if against is not None:
+            raise UsageError("an estimate is no measurement to compare", got="--estimate and --against")
         from bisenet_edge.cli.profile_estimate import tell_estimate
 
         return tell_estimate(board, _artifacts(artifact, sizes), as_json)
@@ -139,12 +141,13 @@ def _measure(
     from bisenet_edge.runtime.backends import open_session
     from bisenet_edge.runtime.profile_artifacts import flavours, profile_artifacts
 
+    progress = Bars()
     return profile_artifacts(
         found,
         flavours(precisions, engine["backend"]),
-        lambda artifact, precision: open_session(artifact, precision, **engine),
+        lambda artifact, precision: open_session(artifact, precision, **engine, progress=progress),
         options,
-        Bars(),
+        progress,
     )
 
 

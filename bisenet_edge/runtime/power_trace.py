@@ -212,6 +212,9 @@ def _floats(values: Sequence[Optional[float]]) -> np.ndarray:
 
 
 def _numbers(values: np.ndarray) -> List[Optional[float]]:
+    """One number or None per look; empty when none was ever known."""
+    if np.isnan(values).all():
+        return []
     return [None if np.isnan(value) else round(float(value), 1) for value in values]
 
 

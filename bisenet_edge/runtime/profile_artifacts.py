@@ -8,6 +8,7 @@ from typing import Callable, List, Sequence, Tuple
 import numpy as np
 
 from bisenet_edge.artifact import Artifact
+from bisenet_edge.errors import UsageError
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.backends import choose_backend, native_float16
 from bisenet_edge.runtime.backends.base import Session
@@ -26,14 +27,20 @@ OpenSession = Callable[[Artifact, str], Session]
 def flavours(asked: Sequence[str], backend: str) -> Tuple[str, ...]:
     """What to time: what was asked for, each once, else INT8 and all floating point worth comparing.
 
+    On TensorRT without FP32: building its engine takes minutes, and FP16 is faster.
+
     Raises:
-        UsageError: unknown backend.
+        UsageError: unknown backend, or the one that computes nothing.
         BackendError: the engine is not installed.
     """
+    if backend == "null":
+        raise UsageError("the null engine computes no masks, so there is nothing to measure", got=backend)
     if asked:
         return tuple(dict.fromkeys(asked))
-    half = native_float16(choose_backend(backend))
-    return ("int8", half, "fp32") if half else ("int8", "fp32")
+    engine = choose_backend(backend)
+    half = native_float16(engine)
+    fp32 = "" if engine == "tensorrt" else "fp32"
+    return tuple(flavour for flavour in ("int8", half, fp32) if flavour)
 
 
 def camera_frames() -> List[np.ndarray]:

@@ -27,6 +27,8 @@ _SAME_MACHINE = ("board", "cpu", "architecture", "cores")
 FORCE = "compare all the same with --force"
 _ENGINES = ("openvino", "onnxruntime", "tensorrt")
 
+_ENGINE_SETTINGS = ("version", "gpu", "threads")
+
 Plain = Mapping[str, Any]
 
 
@@ -165,7 +167,7 @@ def compare(
     shared = [name for name in newer if name in older]
     unmatched = [f"{name} (only now)" for name in newer if name not in older]
     unmatched += [f"{name} (only before)" for name in older if name not in newer]
-    reasons = [] if force else [*differences(now, before), *_threads(shared, newer, older)]
+    reasons = [] if force else [*differences(now, before), *_settings(shared, newer, older)]
     reasons += [FORCE] if reasons else []
     for which, profile in (("newer", now), ("older", before)):
         reasons += [f"the {which} profile is itself inconclusive"] if profile["reasons"] else []
@@ -177,12 +179,13 @@ def compare(
     return Comparison(tuple(cases), tuple(unmatched), tuple(reasons), max_regression)
 
 
-def _threads(shared: Sequence[str], newer: Mapping[str, Plain], older: Mapping[str, Plain]) -> List[str]:
-    """One sentence for each case that ran on another number of threads."""
+def _settings(shared: Sequence[str], newer: Mapping[str, Plain], older: Mapping[str, Plain]) -> List[str]:
+    """One sentence for each case whose engine is of another version, on another GPU or other threads."""
     found = []
     for name in shared:
-        old, new = (cases[name].get("engine", {}).get("threads", "unknown") for cases in (older, newer))
-        found += [f"threads of {name}: {old} before, {new} now"] if old != new else []
+        for key in _ENGINE_SETTINGS:
+            old, new = (cases[name].get("engine", {}).get(key, "unknown") for cases in (older, newer))
+            found += [f"{key} of {name}: {old} before, {new} now"] if old != new else []
     return found
 
 

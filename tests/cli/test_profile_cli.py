@@ -124,6 +124,11 @@ def test_a_newer_report_alone_is_a_usage_error(workplace, bisenet_edge):
     assert (code, "add --against OLDER" in err) == (2, True)
 
 
+def test_an_estimate_is_not_compared(workplace, bisenet_edge):
+    code, _, err = bisenet_edge("profile", "--estimate", "orin-nano", "--against", "old.json")
+    assert (code, "no measurement to compare" in err) == (2, True)
+
+
 def test_bursts_are_checked(with_artifact, bisenet_edge):
     code, _, err = bisenet_edge(*QUICK, "--burst", "50")
     assert (code, "burst out of range" in err) == (2, True)
@@ -192,6 +197,14 @@ def test_without_sensors_nothing_is_claimed(with_artifact, bisenet_edge, monkeyp
     assert told["cases"][0]["energy"]["reason"] == "power is not available on this machine"
 
 
+def test_tensorrt_is_profiled_in_int8_and_fp16_double(bench, with_artifact, bisenet_edge):
+    code, _, err = bisenet_edge("profile", "--backend", "tensorrt", "--samples", "100")
+    assert code in (0, 4), err
+    told = json.loads((with_artifact / "report.json").read_text())["profile"]
+    assert [case["precision"] for case in told["cases"]] == ["int8", "fp16"]
+    assert [ratio["against"] for ratio in told["ratios"]] == ["fp16"]
+
+
 def test_the_device_program_measures_and_compares(measured, workplace, capsys):
     from bisenet_edge.cli import device
 
@@ -214,6 +227,10 @@ def test_the_device_program_measures_and_compares(measured, workplace, capsys):
     assert "board differs: Jetson before" in capsys.readouterr().out
     assert device.main([*words, "--against", "/nowhere.json"]) == 1
     assert device.main([*words, "--samples", "99"]) == 2
+    assert device.main([*words, "--backend", "null"]) == 2
+    with pytest.raises(SystemExit) as stop:
+        device.main([*words, "--against", fast, "--max-regression", "-1"])
+    assert stop.value.code == 2
 
 
 def test_the_bundled_program_profiles(with_artifact, workplace):

@@ -98,6 +98,10 @@ def test_cases_that_only_one_has_are_named():
         (lambda p: p.update(source="640x480"), "camera frames differs: 1280x720 before, 640x480 now"),
         (lambda p: p.update(power={"mode": "15W"}), "power mode differs: MAXN before, 15W now"),
         (
+            lambda p: p["cases"][0]["engine"].update(gpu="Orin"),
+            "gpu of toy 640x360 openvino int8: unknown before, Orin now",
+        ),
+        (
             lambda p: p["cases"][0]["engine"].update(threads=4),
             "threads of toy 640x360 openvino int8: 2 before, 4 now",
         ),
