@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from bisenet_edge import __version__
+from bisenet_edge.cli import device_profile
 from bisenet_edge.errors import BisenetEdgeError, MissingDependencyError
 
 PROGRAM = "bisenet-edge.pyz"
 EXIT_PROBLEM = 1
 EXIT_GATE_FAILED = 3
-EXIT_INCONCLUSIVE = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -89,20 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("sinks", metavar="SINK", nargs="+", help="overlay.mp4, a folder for PNG masks, null://")
     run.set_defaults(call=_run)
 
-    timed = commands.add_parser("profile", parents=[common], help="latency, power and clocks, by stage")
-    timed.add_argument("--backend", default="auto")
-    timed.add_argument("--precision", action="append", default=[], help="repeatable (default: all that pay)")
-    timed.add_argument("--threads", type=int, default=0)
-    timed.add_argument("--samples", type=int, default=200, help="per case, at least 100")
-    timed.add_argument("--burst", type=int, default=10, help="samples of one case before the next one's turn")
-    timed.add_argument(
-        "--against", type=Path, metavar="FILE", help="an older --json or report.json (exit 3: slower)"
-    )
-    timed.add_argument(
-        "--max-regression", type=_percent, default=5.0, metavar="PERCENT", help="tolerated (5)"
-    )
-    timed.add_argument("--force", action="store_true", help="compare although the machines differ")
-    timed.set_defaults(call=_profile)
+    device_profile.add_parser(commands, common, _artifact_path, _show_progress)
 
     info = commands.add_parser("info", parents=[common], help="what is installed here")
     info.set_defaults(call=_info)
@@ -117,13 +104,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(call=_doctor)
     return parser
-
-
-def _percent(text: str) -> float:
-    value = float(text)
-    if not value >= 0:  # nan is not
-        raise ValueError(text)
-    return value
 
 
 def _artifact_path(arguments: argparse.Namespace) -> Path:
@@ -189,44 +169,6 @@ def _run(arguments: argparse.Namespace) -> int:
             p99 = f"{times['p99_ms']:9.2f} ms" if times["p99_ms"] is not None else "        -"
             print(f"  {name:<10} p50 {times['p50_ms']:9.2f} ms   p99 {p99}")
     return 0
-
-
-def _profile(arguments: argparse.Namespace) -> int:
-    from bisenet_edge.artifact import Artifact
-    from bisenet_edge.runtime.backends import open_session
-    from bisenet_edge.runtime.profile_artifacts import flavours, profile_artifacts
-    from bisenet_edge.runtime.profile_compare import compare, load_profile, refusal
-    from bisenet_edge.runtime.profile_text import comparison_text, profile_text
-    from bisenet_edge.runtime.profiler import ProfileOptions
-
-    options = ProfileOptions(samples=arguments.samples, burst=arguments.burst)
-    before = load_profile(arguments.against) if arguments.against else None
-    artifact = Artifact.open(_artifact_path(arguments))
-    refused = refusal(before) if before and not arguments.force else None
-    section: Dict[str, Any] = {"comparison": refused.to_json()} if refused else {}
-    if not refused:
-        engine = {"backend": arguments.backend, "threads": arguments.threads, "progress": _show_progress}
-        asked = flavours(arguments.precision, arguments.backend)
-        section = profile_artifacts(
-            [artifact],
-            asked,
-            lambda one, flavour: open_session(one, flavour, **engine),
-            options,
-            _show_progress,
-        ).to_json()
-        if before:
-            allowed = arguments.max_regression / 100
-            section["comparison"] = compare(section, before, allowed, force=arguments.force).to_json()
-    comparison = section.get("comparison")
-    # Nothing is written: a release stays as its checksums say. `--json > FILE` is what --against takes.
-    if arguments.json:
-        print(json.dumps(section, indent=2))
-    else:
-        texts = [profile_text(section)] if "cases" in section else []
-        print("\n\n".join(texts + ([comparison_text(comparison)] if comparison else [])))
-    if comparison:
-        return {"slower": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE}.get(comparison["verdict"], 0)
-    return 0 if section["conclusive"] else EXIT_INCONCLUSIVE
 
 
 def _show_progress(step: str, done: int, total: int) -> None:
