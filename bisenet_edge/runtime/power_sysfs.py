@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from bisenet_edge.runtime.power import PowerReader, Reading, hottest, is_die, total_rail
+from bisenet_edge.runtime.sysroot import Sysroot
 
-_GPU_CLOCK = re.compile(r"gpu-gpc-0|.*\.(gpu|ga10b|gv11b|gp10b)")  # Thor; Orin and older
+_GPU_CLOCK = re.compile(r"gpu-gpc-\d+|.*\.(gpu|ga10b|gv11b|gp10b)")  # Thor; Orin and older
 _DIE_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 _THROTTLES = re.compile(r".*throttle-alert|(thermal-)?(cpufreq|devfreq)-.*|Processor")
 _NO_RAIL = ("", "NC", "sum of shunt voltages")
@@ -199,10 +200,13 @@ def _locked(gpu_clock: Optional[Path], policies: Sequence[Path]) -> Optional[boo
 
 def _power_mode(root: Path) -> str:
     """Name of nvpmodel's current mode: the status file holds its number, the configuration the names."""
-    number = re.search(r"pmode:\s*(\d+)", _text(root / "var/lib/nvpmodel/status"))
+    files = Sysroot(root)  # the configuration is a link to the board's own
+    number = re.search(r"pmode:\s*(\d+)", files.text("/var/lib/nvpmodel/status"))
     if not number:
         return ""
-    modes = re.findall(r"POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)", _text(root / "etc/nvpmodel.conf"))
+    modes = re.findall(
+        r"<\s*POWER_MODEL\s+ID\s*=\s*(\d+)\s+NAME\s*=\s*([^\s>]+)", files.text("/etc/nvpmodel.conf")
+    )
     names = {int(mode): name for mode, name in modes}
     return names.get(int(number.group(1)), f"mode {int(number.group(1))}")
 

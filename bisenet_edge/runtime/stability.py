@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 MIN_LOOKS = 9  # a third of them must be more than two
 GPU_ENGINES = ("tensorrt",)
 """Backends that compute on the GPU; its clock decides there, the CPU's elsewhere."""
-JETSON_CLOCKS = "sudo nvpmodel -m 0 && sudo jetson_clocks"
+JETSON_CLOCKS = "sudo jetson_clocks"
+"""Pins them in whatever power mode is set. Which number is the fastest mode differs from board to board."""
 CPU_CLOCKS = "sudo cpupower frequency-set -g performance"
 
 

@@ -97,6 +97,14 @@ def test_a_pc_without_cpufreq_has_the_clock_of_cpuinfo(tmp_path):
     assert PowerReader.open(tmp_path).read().cpu_mhz == 3600.5
 
 
+def test_the_modes_of_an_image_are_read_through_its_links(tmp_path):
+    root = orin_nano(tmp_path)
+    (root / "etc/nvpmodel").mkdir()
+    (root / "etc/nvpmodel.conf").rename(root / "etc/nvpmodel/nvpmodel_p3767.conf")
+    (root / "etc/nvpmodel.conf").symlink_to("/etc/nvpmodel/nvpmodel_p3767.conf")
+    assert PowerReader.open(root).mode == "MAXN"
+
+
 def test_throttling_is_remembered(tmp_path):
     reader = PowerReader.open(orin_nano(tmp_path))
     alert = "sys/class/thermal/cooling_device1/cur_state"
