@@ -56,7 +56,7 @@ def test_a_gpu_clock_that_swings_is_a_reason_a_cpu_clock_is_not():
     swinging = np.tile([600.0, 1000.0], LOOKS // 2)
     (reason,) = machine_reasons(trace_of(gpu_mhz=swinging), True, Limits())
     assert reason.startswith(
-        "the GPU clock changed from 600 to 1000 MHz, by more than 5%: sudo nvpmodel -m 0"
+        "the GPU clock changed from 600 to 1000 MHz, by more than 5%: sudo jetson_clocks"
     )
     assert machine_reasons(trace_of(cpu_mhz=swinging), False, Limits()) == ()
 
