@@ -19,7 +19,7 @@ from bisenet_edge.cli.options import (
     refuse_null,
     threads_option,
 )
-from bisenet_edge.cli.render import Bars, emit, next_command, points, table
+from bisenet_edge.cli.render import Bars, emit, next_command
 
 
 @click.command("check")
@@ -39,7 +39,7 @@ def command(
 
     With --backend tensorrt the engines themselves are measured, on the device they run on.
     """
-    from bisenet_edge.runtime.accuracy import Gate, compare
+    from bisenet_edge.runtime.accuracy import Gate, accuracy_text, compare
     from bisenet_edge.runtime.datasets import open_dataset
     from bisenet_edge.runtime.report import update_report
 
@@ -54,7 +54,8 @@ def command(
     if as_json:
         emit({"artifact": str(found.path), **section})
     else:
-        _print(found, section)
+        click.echo(f"{found.path} on {accuracy_text(section)}")
+        next_command(_next(found, section))
     update_report(found.path, "accuracy", section)
     _remember(found, section)
     return 0 if section["passed"] else EXIT_GATE
@@ -68,33 +69,12 @@ def _remember(artifact: Artifact, section: dict[str, Any]) -> None:
     write_manifest(artifact.path, manifest)
 
 
-def _print(artifact: Artifact, section: dict[str, Any]) -> None:
-    rows = [
-        [name, points(a), points(b), drop]
-        for name, a, b, drop in zip(
-            section["classes"], section["fp32"]["iou"], section["int8"]["iou"], section["class_drop_points"]
-        )
-    ]
-    rows.append(
-        ["mIoU", points(section["fp32"]["miou"]), points(section["int8"]["miou"]), section["drop_points"]]
-    )
-    click.echo(f"{artifact.path} on {section['data']} {section['split']}, {section['images']} pictures\n")
-    name = section["precision"].upper()
-    click.echo(table(["class", "FP32 IoU", f"{name} IoU", "drop"], rows))
-    click.echo(f"\npixels equal: {section['pixel_agreement']:.2%}   engine: {section['backend']}")
-    limits = [
-        f"{what} {section[key]:g}"
-        for what, key in (("mIoU drop at most", "max_drop"), ("class drop at most", "max_class_drop"))
-        if section[key] is not None
-    ]
-    if limits:
-        click.echo(f"gate ({', '.join(limits)}): {'passed' if section['passed'] else 'FAILED'}")
+def _next(artifact: Artifact, section: dict[str, Any]) -> str:
     if section["passed"]:
-        next_command(f"bisenet-edge profile --res {artifact.manifest.size}")
-    else:
-        # The promise at export searches for a network that passes here.
-        words = ["bisenet-edge", "export", "--int8", "--res", str(artifact.manifest.size)]
-        words += ["--data", section["data"]]
-        for option, key in (("--max-drop", "max_drop"), ("--max-class-drop", "max_class_drop")):
-            words += [option, f"{section[key]:g}"] if section[key] is not None else []
-        next_command(shlex.join(words))
+        return f"bisenet-edge profile --res {artifact.manifest.size}"
+    # The promise at export searches for a network that passes here.
+    words = ["bisenet-edge", "export", "--int8", "--res", str(artifact.manifest.size)]
+    words += ["--data", section["data"]]
+    for option, key in (("--max-drop", "max_drop"), ("--max-class-drop", "max_class_drop")):
+        words += [option, f"{section[key]:g}"] if section[key] is not None else []
+    return shlex.join(words)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bisenet_edge.artifact import Artifact, write_manifest
-from bisenet_edge.cli import compile_text
 from bisenet_edge.cli.app import EXIT_GATE
 from bisenet_edge.cli.options import artifact_argument, find_or_export, json_option
 from bisenet_edge.cli.render import Bars, emit, next_command
@@ -55,6 +54,7 @@ def command(artifact: Path | None, compiler: str, as_json: bool, **options: Any)
     differ from the bundled ones; it is not used.
     """
     from bisenet_edge.runtime.report import update_report
+    from bisenet_edge.runtime.tensorrt.compile_text import compile_text
 
     if compiler not in COMPILERS:
         raise unknown_name("compiler", compiler, COMPILERS)
@@ -69,7 +69,7 @@ def command(artifact: Path | None, compiler: str, as_json: bool, **options: Any)
     if as_json:
         emit({"artifact": str(found.path), **section})
     else:
-        click.echo("\n".join(compile_text.lines(section)))
+        click.echo(compile_text(section))
     _remember(found, section)
     update_report(found.path, "tensorrt", section)
     if not as_json:

@@ -39,6 +39,7 @@ def add_parser(
     timed.add_argument(
         "--max-regression", type=_percent, default=5.0, metavar="PERCENT", help="tolerated (5)"
     )
+    timed.add_argument("--layers", action="store_true", help="what each layer costs, too (TensorRT)")
     timed.add_argument("--force", action="store_true", help="compare although the machines differ")
     timed.set_defaults(call=lambda arguments: _profile(arguments, artifact_path(arguments), progress))
 
@@ -72,6 +73,7 @@ def _profile(arguments: argparse.Namespace, path: Path, progress: Progress) -> i
             lambda one, flavour: open_session(one, flavour, **engine),
             options,
             progress,
+            layers=arguments.layers,
         ).to_json()
         if before:
             allowed = arguments.max_regression / 100

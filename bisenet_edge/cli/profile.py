@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     metavar="REPORT",
     help="With --against: compare this newer report instead of measuring.",
 )
+@click.option("--layers", is_flag=True, help="What each layer costs, too, and in which precision (TensorRT).")
 @click.option("--estimate", "board", metavar="BOARD", help="Measure nothing: at best so fast on a board.")
 @backend_option
 @threads_option
@@ -79,6 +80,7 @@ def command(
     force: bool,
     report: Path | None,
     board: str | None,
+    layers: bool,
     as_json: bool,
     **engine: Any,
 ) -> int:
@@ -104,7 +106,7 @@ def command(
     if refused:
         return _tell({"comparison": refused.to_json()}, as_json)
     found = _artifacts(artifact, sizes)
-    result = _measure(found, precisions, options, engine)
+    result = _measure(found, precisions, options, engine, layers=layers)
     section = result.to_json()
     if before:
         section["comparison"] = compare(section, before, max_regression / 100, force=force).to_json()
@@ -136,7 +138,12 @@ def _artifacts(artifact: Path | None, sizes: tuple[Size, ...]) -> list[Artifact]
 
 
 def _measure(
-    found: list[Artifact], precisions: tuple[str, ...], options: ProfileOptions, engine: dict[str, Any]
+    found: list[Artifact],
+    precisions: tuple[str, ...],
+    options: ProfileOptions,
+    engine: dict[str, Any],
+    *,
+    layers: bool,
 ) -> ProfileResult:
     from bisenet_edge.runtime.backends import open_session
     from bisenet_edge.runtime.profile_artifacts import flavours, profile_artifacts
@@ -148,6 +155,7 @@ def _measure(
         lambda artifact, precision: open_session(artifact, precision, **engine, progress=progress),
         options,
         progress,
+        layers=layers,
     )
 
 

@@ -16,6 +16,7 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.backends import open_session
 from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.fit import Fit
+from bisenet_edge.runtime.text_table import table
 
 POINTS = 100.0  # mIoU 0.6614 is 66.14 points
 
@@ -154,6 +155,38 @@ def compare(
         other=totals[1],
         pixel_agreement=float(np.mean(agreements)),
     )
+
+
+def accuracy_text(section: Dict[str, Any]) -> str:
+    """`Comparison.to_json()` for a terminal: a row per class, and the verdict of the gate."""
+    rows = [
+        [name, _points(fp32), _points(other), drop]
+        for name, fp32, other, drop in zip(
+            [*section["classes"], "mIoU"],
+            [*section["fp32"]["iou"], section["fp32"]["miou"]],
+            [*section["int8"]["iou"], section["int8"]["miou"]],
+            [*section["class_drop_points"], section["drop_points"]],
+        )
+    ]
+    lines = [
+        f"{section['data']} {section['split']}, {section['images']} pictures",
+        "",
+        table(["class", "FP32 IoU", f"{section['precision'].upper()} IoU", "drop"], rows),
+        "",
+        f"pixels equal: {section['pixel_agreement']:.2%}   engine: {section['backend']}",
+    ]
+    limits = [
+        f"{what} {section[key]:g}"
+        for what, key in (("mIoU drop at most", "max_drop"), ("class drop at most", "max_class_drop"))
+        if section[key] is not None
+    ]
+    if limits:
+        lines.append(f"gate ({', '.join(limits)}): {'passed' if section['passed'] else 'FAILED'}")
+    return "\n".join(lines)
+
+
+def _points(share: Optional[float]) -> Optional[float]:
+    return None if share is None else share * POINTS
 
 
 def _summary(labels: LabelSet) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Callable, List, Sequence, Tuple
+from dataclasses import replace
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.power import PowerReader
 from bisenet_edge.runtime.profile_result import ProfileResult
 from bisenet_edge.runtime.profiler import CAMERA_SIZE, Case, ProfileOptions, profile
+from bisenet_edge.runtime.selftest import read_golden
 from bisenet_edge.runtime.streets import Scene
 
 SCENE_SEED = 7
@@ -55,6 +57,8 @@ def profile_artifacts(
     open_session: OpenSession,
     options: ProfileOptions,
     progress: Progress = quiet,
+    *,
+    layers: bool = False,
 ) -> ProfileResult:
     """Time every artifact in every flavour, interleaved, with an eye on the sensors of this machine.
 
@@ -64,6 +68,7 @@ def profile_artifacts(
         open_session: loads one flavour of one of them.
         options: samples, burst and limits.
         progress: told "warming up" and "profiling".
+        layers: time the layers too (TensorRT).
 
     Returns:
         cases in the order artifact by artifact, flavour by flavour.
@@ -83,4 +88,12 @@ def profile_artifacts(
             for precision in precisions
         ]
         power = stack.enter_context(PowerReader.open())
-        return profile(cases, frames, options, progress, power=power)
+        # First: an engine that does not time layers says so before minutes of work.
+        timed = [_layers(case.session) if layers else () for case in cases]
+        result = profile(cases, frames, options, progress, power=power)
+    return replace(result, cases=tuple(replace(c, layers=t) for c, t in zip(result.cases, timed)))
+
+
+def _layers(session: Session) -> Tuple[Dict[str, Any], ...]:
+    golden = [frame for frame, _ in read_golden(session.artifact, "fp32")]
+    return tuple(session.time_layers(golden))

@@ -33,6 +33,7 @@ class CaseResult:
         stage_ms: float64 [S, 4], in the order of `STAGES`.
         start_s: float64 [S], when each sample began, from the first sample of the run.
         energy: power while it ran; None = nobody looked.
+        layers: what each layer costs (`Session.time_layers`); empty = nobody asked.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CaseResult:
     stage_ms: np.ndarray
     start_s: np.ndarray
     energy: Optional[CaseEnergy] = None
+    layers: Tuple[Dict[str, Any], ...] = ()
 
     @property
     def total_ms(self) -> np.ndarray:
@@ -90,6 +92,7 @@ class CaseResult:
             "paper": printed.to_json() if printed else None,
             "energy": self.energy.to_json() if self.energy else None,
             "engine": self.engine,
+            "layers": list(self.layers),
             "samples": {
                 "start_s": np.round(self.start_s, 4).tolist(),
                 **{f"{s}_ms": np.round(self.stage_ms[:, i], 4).tolist() for i, s in enumerate(STAGES)},

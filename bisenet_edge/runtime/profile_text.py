@@ -33,6 +33,8 @@ def profile_text(section: Plain) -> str:
     for size in dict.fromkeys(ratio["size"] for ratio in section["ratios"]):
         lines += advice([ratio for ratio in section["ratios"] if ratio["size"] == size])
     lines += power_lines(section.get("power"), section["cases"])
+    for case in section["cases"]:
+        lines += layer_lines(case)
     lines.append(f"peak memory of this process: {section['peak_rss_mb']:.0f} MB")
     lines.append(
         "paper: Titan X, milliseconds per frame. FPS: of one frame's decode to sink, without overlap."
@@ -63,6 +65,32 @@ def advice(ratios: Sequence[Plain]) -> List[str]:
             "profile again with more --samples"
         ]
     return []
+
+
+def layer_lines(case: Plain) -> List[str]:
+    """What the layers of a case cost: by precision, reformats, and the slowest; nothing without."""
+    layers = case.get("layers") or []
+    if not layers:
+        return []
+    whole_ms = sum(layer["p50_ms"] for layer in layers)
+    groups = {"reformats": [layer for layer in layers if layer["reformat"]]}
+    for layer in layers:
+        if not layer["reformat"]:
+            groups.setdefault(layer["precision"], []).append(layer)
+    rows = []
+    for name, group in groups.items():
+        group_ms = sum(layer["p50_ms"] for layer in group)
+        rows.append([name, len(group), f"{group_ms:.3f}", f"{group_ms / whole_ms:.1%}" if whole_ms else "-"])
+    slowest = sorted(layers, key=lambda layer: -float(layer["p50_ms"]))[: 2 * SHOWN_LAYERS]
+    named = [[layer["name"], layer["precision"], f"{layer['p50_ms']:.3f}"] for layer in slowest]
+    return [
+        "",
+        table([f"layers of {case['name']}", "count", "ms", "share"], rows),
+        "",
+        table(["slowest layers", "precision", "ms"], named),
+        "Each layer waits for the one before while it is timed: the sum is more than a frame takes.",
+        "",
+    ]
 
 
 def power_lines(power: Optional[Plain], cases: Sequence[Plain]) -> List[str]:

@@ -35,7 +35,7 @@ as "-". A key with "?" may be left out.
     profile      `ProfileResult.to_json()`: {"cases": [{"name", "model", "size", "backend", "precision",
                   "stages": {"decode" | "resize" | "infer" | "sink": LATENCY}, "frame_to_mask": LATENCY,
                   "total": LATENCY, "fps_p50", "fps_throughput", "drift": fraction,
-                  "paper": {"source", "device", "time_ms", "fps"} or null, "engine": {...},
+                  "paper": {"source", "device", "time_ms", "fps"} or null, "engine": {...}, "layers"?: [...],
                   "energy"?: {"samples": n, "mean_mw", "mj_per_frame", "reason": why null} or null,
                   "samples": {"start_s": [...], "decode_ms": [...], ...}}],
                   "ratios": [{"model", "size", "backend", "against"?: "fp32" | "bf16" (else "fp32"),

@@ -172,3 +172,24 @@ def test_bad_options_of_torch_tensorrt(bisenet_edge, bench, with_artifact, words
     code, out, err = bisenet_edge("compile", *words)
     assert (code, out) == (2, "")
     assert said in err
+
+
+def test_profile_says_what_the_layers_cost(bisenet_edge, bench, with_artifact):
+    words = ("profile", "--backend", "tensorrt", "--precision", "int8", "--samples", "100", "--layers")
+    code, out, err = bisenet_edge(*words)
+    assert code in (0, 4), err  # 4: a busy machine
+    assert "layers of bisenet-xception39 96x64 int8" in out
+    assert "reformats" in out
+    assert "slowest layers" in out
+    report = json.loads((with_artifact / "report.json").read_text())
+    layers = report["profile"]["cases"][0]["layers"]
+    assert len(layers) > 60
+    assert {"name", "kind", "precision", "reformat", "p50_ms"} == set(layers[0])
+    assert "layers cost" in (with_artifact / "report.html").read_text()
+
+
+def test_layers_of_another_engine_are_refused(bisenet_edge, with_artifact):
+    words = ("profile", "--backend", "cpu", "--precision", "int8", "--samples", "100", "--layers")
+    code, out, err = bisenet_edge(*words)
+    assert (code, out) == (1, "")
+    assert "does not tell what its layers cost" in err

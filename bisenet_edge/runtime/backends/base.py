@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from types import TracebackType
-from typing import Any, Deque, Dict, Optional, Type
+from typing import Any, Deque, Dict, List, Optional, Sequence, Type
 
 import numpy as np
 
@@ -137,6 +137,26 @@ class Session(ABC):
     def describe(self) -> Dict[str, Any]:
         """What the engine made of the model: version, threads, convolutions by precision where it tells."""
         return {"backend": self.backend, "precision": self.precision}
+
+    def time_layers(self, frames: Sequence[np.ndarray]) -> List[Dict[str, Any]]:
+        """What each layer costs, in order of execution.
+
+        Args:
+            frames: at least one, as for `infer`.
+
+        Returns:
+            per layer "name", "kind", "precision", "reformat" (whether it only changes type or layout) and its
+            median "p50_ms". Each layer waits for the one before: the sum is more than a frame takes.
+
+        Raises:
+            BackendError: this engine does not time layers.
+        """
+        raise BackendError(
+            "this engine does not tell what its layers cost",
+            got=self.backend,
+            expected="tensorrt",
+            fix="leave --layers out, or profile on a device with TensorRT",
+        )
 
     def close(self) -> None:
         """Free the engine; further `infer` calls fail. May be called twice."""

@@ -8,8 +8,8 @@ SHOWN = 5
 MB = 1 << 20
 
 
-def lines(compiled: Dict[str, Any]) -> List[str]:
-    """The lines of `Compiled.to_json()`."""
+def compile_text(compiled: Dict[str, Any]) -> str:
+    """`Compiled.to_json()` for a terminal."""
     device = compiled["device"]
     told = [
         f"{device['gpu']}, compute capability {device['compute_capability']}, TensorRT {device['tensorrt']}, "
@@ -21,7 +21,7 @@ def lines(compiled: Dict[str, Any]) -> List[str]:
         told += ["", f"runs by default: {compiled['chosen'].upper()}. {compiled['reason']}"]
     else:
         told += ["", f"no engine is active: {compiled['reason']}"]
-    return told
+    return "\n".join(told)
 
 
 def _engine(engine: Dict[str, Any]) -> List[str]:
