@@ -29,7 +29,7 @@ def add_parsers(
         "compile", parents=[common], help="build and test the TensorRT engines (exit 3: a self-test failed)"
     )
     made.add_argument(
-        "--precision", default="best", help="int8, fp16, fp32 or best: both, the faster one runs"
+        "--precision", default="best", help="int8, fp16, fp32 or best: the faster one"
     )
     made.add_argument("--workspace-mb", type=int, help="most memory that a kernel may use (default: all)")
     made.add_argument("--opt-level", type=int, help="0 builds fast, 5 tries the most kernels (default: 3)")
