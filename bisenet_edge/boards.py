@@ -23,6 +23,8 @@ _MODE_OPTIONAL = {
     "memory_bandwidth_gb_s": (int, float),
     "int8_dense_tops": (int, float),
     "int8_sparse_tops": (int, float),
+    "gpu_int8_dense_tops": (int, float),
+    "fp16_dense_tflops": (int, float),
     "tops_include_dla": bool,
 }
 
@@ -36,13 +38,17 @@ class PowerMode:
         memory_bandwidth_gb_s: peak, 10^9 bytes per second.
         int8_dense_tops: peak for ordinary weights, 10^12 operations per second.
         int8_sparse_tops: the advertised peak, reached only with 2:4-sparse weights, which BiSeNet's are not.
-        tops_include_dla: the figures count the DLA cores, which this package does not use.
+        gpu_int8_dense_tops: `int8_dense_tops` of the GPU alone, where the other counts the DLA cores too.
+        fp16_dense_tflops: peak of the GPU in FP16, 10^12 operations per second.
+        tops_include_dla: `int8_*_tops` count the DLA cores, which this package does not use.
     """
 
     name: str
     memory_bandwidth_gb_s: Optional[float] = None
     int8_dense_tops: Optional[float] = None
     int8_sparse_tops: Optional[float] = None
+    gpu_int8_dense_tops: Optional[float] = None
+    fp16_dense_tflops: Optional[float] = None
     tops_include_dla: bool = False
 
 

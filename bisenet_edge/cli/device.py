@@ -1,8 +1,8 @@
 """The command line of a device: what `bisenet-edge.pyz` runs. Standard library only until a command starts.
 
 The full command line needs click and offers every step; this one offers what a device does: `selftest`,
-`run`, `info`, `doctor`. Exit codes are the same: 0 ok, 1 error or a problem that `doctor` found, 2 usage,
-3 the self-test failed.
+`run`, `profile`, `info`, `doctor`. Exit codes are the same: 0 ok, 1 error or a problem that `doctor` found,
+2 usage, 3 the self-test failed or a profile is slower, 4 inconclusive.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from bisenet_edge import __version__
+from bisenet_edge.cli import device_profile
 from bisenet_edge.errors import BisenetEdgeError, MissingDependencyError
 
 PROGRAM = "bisenet-edge.pyz"
@@ -87,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("source", metavar="SOURCE", help="a video, a folder, synthetic://")
     run.add_argument("sinks", metavar="SINK", nargs="+", help="overlay.mp4, a folder for PNG masks, null://")
     run.set_defaults(call=_run)
+
+    device_profile.add_parser(commands, common, _artifact_path, _show_progress)
 
     info = commands.add_parser("info", parents=[common], help="what is installed here")
     info.set_defaults(call=_info)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bisenet_edge.artifact import Artifact, write_manifest
-from bisenet_edge.cli.app import EXIT_INCONCLUSIVE
+from bisenet_edge.cli.app import EXIT_GATE, EXIT_INCONCLUSIVE
 from bisenet_edge.cli.options import (
     SIZE,
     artifact_argument,
@@ -21,11 +20,13 @@ from bisenet_edge.cli.options import (
     refuse_null,
     threads_option,
 )
-from bisenet_edge.cli.render import Bars, emit, next_command, table
+from bisenet_edge.cli.render import Bars, emit, next_command
+from bisenet_edge.errors import UsageError
 from bisenet_edge.frame import Size
 
-SCENE_SEED = 7
-SCENE_FRAMES = 20
+if TYPE_CHECKING:
+    from bisenet_edge.runtime.profile_result import ProfileResult
+    from bisenet_edge.runtime.profiler import ProfileOptions
 
 
 @click.command("profile")
@@ -35,60 +36,92 @@ SCENE_FRAMES = 20
     "--precision",
     "precisions",
     multiple=True,
-    help="int8, bf16 or fp32 (repeatable; default: all that this machine computes natively).",
+    help="int8, fp16, bf16 or fp32 (repeatable; default: all that this machine computes natively).",
 )
 @click.option("--samples", type=int, default=200, show_default=True, help="Per case, at least 100.")
+@click.option(
+    "--burst", type=int, default=10, show_default=True, help="Samples of one case before the next one's turn."
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="REPORT",
+    help="Compare with an older report.json (or saved --json): exit 3 when a case is slower.",
+)
+@click.option(
+    "--max-regression",
+    type=click.FloatRange(0),
+    default=5.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="How much slower than --against is tolerated.",
+)
+@click.option("--force", is_flag=True, help="Compare although machine, engine version or camera differ.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="REPORT",
+    help="With --against: compare this newer report instead of measuring.",
+)
+@click.option("--estimate", "board", metavar="BOARD", help="Measure nothing: at best so fast on a board.")
 @backend_option
 @threads_option
 @json_option
 def command(
+    *,
     artifact: Path | None,
     sizes: tuple[Size, ...],
     precisions: tuple[str, ...],
     samples: int,
+    burst: int,
+    against: Path | None,
+    max_regression: float,
+    force: bool,
+    report: Path | None,
+    board: str | None,
     as_json: bool,
     **engine: Any,
 ) -> int:
     """Latency of ARTIFACT, or of the newest one of each --res (made when there is none)."""
-    from bisenet_edge.runtime.backends import open_session
-    from bisenet_edge.runtime.profiler import CAMERA_SIZE, Case, ProfileOptions, profile
-    from bisenet_edge.runtime.report import update_report
-    from bisenet_edge.runtime.streets import Scene
+    from bisenet_edge.runtime.profile_compare import compare, load_profile, refusal
+    from bisenet_edge.runtime.profiler import ProfileOptions
 
     refuse_null(engine["backend"])
-    options = ProfileOptions(samples=samples)
+    options = ProfileOptions(samples=samples, burst=burst)
+    if board is not None:
+        if against is not None:
+            raise UsageError("an estimate is no measurement to compare", got="--estimate and --against")
+        from bisenet_edge.cli.profile_estimate import tell_estimate
+
+        return tell_estimate(board, _artifacts(artifact, sizes), as_json)
+    before = None if against is None else load_profile(against)
+    if report is not None:
+        if before is None:
+            raise UsageError("--report needs an older one to compare with", fix="add --against OLDER")
+        comparison = compare(load_profile(report), before, max_regression / 100, force=force)
+        return _tell({"comparison": comparison.to_json()}, as_json)
+    refused = refusal(before) if before and not force else None
+    if refused:
+        return _tell({"comparison": refused.to_json()}, as_json)
     found = _artifacts(artifact, sizes)
-    flavours = _flavours(precisions, engine["backend"])
-    scene = Scene(SCENE_SEED, CAMERA_SIZE)
-    frames = [scene.render(second)[0] for second in range(SCENE_FRAMES)]
-    with ExitStack() as stack:
-        cases = []
-        for one in found:
-            for precision in flavours:
-                session = stack.enter_context(open_session(one, precision, **engine))
-                cases.append(Case(f"{one.manifest.model} {one.manifest.size} {precision}", session))
-        result = profile(cases, frames, options, Bars())
+    result = _measure(found, precisions, options, engine)
     section = result.to_json()
+    if before:
+        section["comparison"] = compare(section, before, max_regression / 100, force=force).to_json()
     # The figures first: a read-only artifact must not cost minutes of work.
-    if as_json:
-        emit(section)
-    else:
-        _print(section)
+    code = _tell(section, as_json)
     for number, one in enumerate(found):
-        own = result.cases[number * len(flavours) : (number + 1) * len(flavours)]
-        part = result.part(own, options.max_drift).to_json()
-        written = update_report(one.path, "profile", part)
-        _remember(one, part, engine["threads"])
+        count = len(result.cases) // len(found)
+        part = result.part(result.cases[number * count : (number + 1) * count]).to_json()
+        told = _write(one, {**part, "comparison": section.get("comparison")}, engine["threads"], against)
         if not as_json:
-            click.echo(f"report: {written.files[-1]}" + (f" ({written.reason})" if written.reason else ""))
+            click.echo(told)
     if not as_json:
         next_command("bisenet-edge run synthetic:// overlay.mp4")
-    return 0 if section["conclusive"] else EXIT_INCONCLUSIVE
+    return code
 
 
 def _artifacts(artifact: Path | None, sizes: tuple[Size, ...]) -> list[Artifact]:
-    from bisenet_edge.errors import UsageError
-
     if artifact is None:
         return [find_or_export(None, size) for size in sizes or (None,)]
     found = find_or_export(artifact)
@@ -102,14 +135,53 @@ def _artifacts(artifact: Path | None, sizes: tuple[Size, ...]) -> list[Artifact]
     return [found]
 
 
-def _flavours(asked: tuple[str, ...], backend: str) -> tuple[str, ...]:
-    """What to time: what was asked for, each once, else INT8 and all floating point worth comparing."""
-    from bisenet_edge.runtime.backends import choose_backend, native_float16
+def _measure(
+    found: list[Artifact], precisions: tuple[str, ...], options: ProfileOptions, engine: dict[str, Any]
+) -> ProfileResult:
+    from bisenet_edge.runtime.backends import open_session
+    from bisenet_edge.runtime.profile_artifacts import flavours, profile_artifacts
 
-    if asked:
-        return tuple(dict.fromkeys(asked))
-    half = native_float16(choose_backend(backend))
-    return ("int8", half, "fp32") if half else ("int8", "fp32")
+    progress = Bars()
+    return profile_artifacts(
+        found,
+        flavours(precisions, engine["backend"]),
+        lambda artifact, precision: open_session(artifact, precision, **engine, progress=progress),
+        options,
+        progress,
+    )
+
+
+def _tell(section: dict[str, Any], as_json: bool) -> int:
+    """Print what was measured or compared, or both; the exit code of it."""
+    from bisenet_edge.runtime.profile_text import comparison_text, profile_text
+
+    comparison = section.get("comparison")
+    if as_json:
+        emit(section)
+    else:
+        texts = [profile_text(section)] if "cases" in section else []
+        texts += [comparison_text(comparison)] if comparison else []
+        click.echo("\n\n".join(texts))
+    if comparison:
+        return {"slower": EXIT_GATE, "inconclusive": EXIT_INCONCLUSIVE}.get(comparison["verdict"], 0)
+    return 0 if section["conclusive"] else EXIT_INCONCLUSIVE
+
+
+def _write(artifact: Artifact, section: dict[str, Any], threads: int, against: Path | None) -> str:
+    """Bring an artifact's report and manifest up to date; what was done, in a sentence."""
+    from bisenet_edge.runtime.report import REPORT_JSON, update_report
+
+    own = artifact.path / REPORT_JSON
+    if (
+        against is not None
+        and own.exists()
+        and own.resolve() in (against.resolve(), (against / REPORT_JSON).resolve())
+    ):
+        # Else a second try would compare with the slow figures of the first one, and pass.
+        return f"report: {own} stays as it is: it is what was compared with"
+    written = update_report(artifact.path, "profile", section)
+    _remember(artifact, section, threads)
+    return f"report: {written.files[-1]}" + (f" ({written.reason})" if written.reason else "")
 
 
 def _remember(artifact: Artifact, section: dict[str, Any], threads: int) -> None:
@@ -129,54 +201,3 @@ def _remember(artifact: Artifact, section: dict[str, Any], threads: int) -> None
     }
     manifest = replace(artifact.manifest, measured={**artifact.manifest.measured, "latency": latency})
     write_manifest(artifact.path, manifest)
-
-
-def _print(section: dict[str, Any]) -> None:
-    click.echo(f"{section['machine']['cpu']}, camera {section['source']}\n")
-    rows = []
-    for case in section["cases"]:
-        times, stages = case["frame_to_mask"], case["stages"]
-        paper = case["paper"]
-        rows.append(
-            [
-                case["name"],
-                times["p50_ms"],
-                times["p90_ms"],
-                times["p99_ms"],
-                case["fps_p50"],
-                *[stages[stage]["p50_ms"] for stage in ("decode", "resize", "infer", "sink")],
-                paper["time_ms"] if paper else None,
-            ]
-        )
-    header = ["frame -> mask (ms)", "p50", "p90", "p99", "FPS", "decode", "resize", "infer", "sink", "paper"]
-    click.echo(table(header, rows))
-    click.echo()
-    for ratio in section["ratios"]:
-        low, high = ratio["ci95"]
-        click.echo(
-            f"{ratio['size']}: INT8 takes {ratio['int8_over_fp32']:.2f} of {ratio['against'].upper()}'s time "
-            f"(95 % interval {low:.2f} to {high:.2f}), {ratio['speedup']:.2f} times as fast"
-        )
-    for size in dict.fromkeys(ratio["size"] for ratio in section["ratios"]):
-        advise([ratio for ratio in section["ratios"] if ratio["size"] == size])
-    click.echo(f"peak memory of this process: {section['peak_rss_mb']:.0f} MB")
-    click.echo("paper: Titan X, milliseconds per frame. FPS: of one frame's decode to sink, without overlap.")
-    if not section["conclusive"]:
-        click.echo("INCONCLUSIVE: " + "; ".join(section["reasons"]))
-
-
-def advise(ratios: list[dict[str, Any]]) -> None:
-    """Where INT8 is not clearly faster than the fastest floating point of one size, say what to do."""
-    hardest = max(ratios, key=lambda ratio: float(ratio["int8_over_fp32"]))
-    low, high = hardest["ci95"]
-    flavour, backend = hardest["against"], hardest["backend"]
-    if low > 1:
-        click.echo(
-            f"{hardest['size']}: INT8 does not pay on {backend} here: run with --precision {flavour} "
-            f"--backend {backend}, or try another --backend"
-        )
-    elif high >= 1:
-        click.echo(
-            f"{hardest['size']}: INT8 is not clearly faster than {flavour.upper()} here: "
-            "profile again with more --samples"
-        )

@@ -5,17 +5,18 @@ Letters: S samples of one case, in the order they were taken.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Sequence, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from bisenet_edge.frame import Size
 from bisenet_edge.latency import LatencySummary
+from bisenet_edge.runtime.bootstrap import resampled_medians
 from bisenet_edge.runtime.paper import paper_speed
+from bisenet_edge.runtime.power_trace import CaseEnergy, PowerTrace
 from bisenet_edge.runtime.segmenter import STAGES
-
-BOOTSTRAP_RESAMPLES = 2000
+from bisenet_edge.runtime.stability import Limits, drift_reasons, spread_reasons
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class CaseResult:
         engine: what the engine says of itself (`Session.describe`).
         stage_ms: float64 [S, 4], in the order of `STAGES`.
         start_s: float64 [S], when each sample began, from the first sample of the run.
+        energy: power while it ran; None = nobody looked.
     """
 
     name: str
@@ -41,6 +43,7 @@ class CaseResult:
     engine: Dict[str, Any]
     stage_ms: np.ndarray
     start_s: np.ndarray
+    energy: Optional[CaseEnergy] = None
 
     @property
     def total_ms(self) -> np.ndarray:
@@ -85,6 +88,7 @@ class CaseResult:
             "fps_throughput": round(self.fps_throughput, 2),
             "drift": round(self.drift, 4),
             "paper": printed.to_json() if printed else None,
+            "energy": self.energy.to_json() if self.energy else None,
             "engine": self.engine,
             "samples": {
                 "start_s": np.round(self.start_s, 4).tolist(),
@@ -130,56 +134,56 @@ class ProfileResult:
         cases: in the order they were given.
         ratios: INT8 over each floating-point precision, for each network, size and engine that ran in
             both; over FP32 first.
-        reasons: why the figures cannot be trusted; empty = conclusive.
+        machine_reasons: what the machine did meanwhile that makes all figures doubtful (clocks, heat).
         source: size of the camera frames.
         burst: samples taken of one case before the next one's turn.
         peak_rss_mb: largest resident memory of the process so far, with all cases loaded (2^20 bytes).
         machine: `describe_machine`.
+        limits: what is tolerated.
+        power: what the sensors said meanwhile; None = nobody looked.
     """
 
     cases: Tuple[CaseResult, ...]
     ratios: Tuple[PrecisionRatio, ...]
-    reasons: Tuple[str, ...]
+    machine_reasons: Tuple[str, ...]
     source: Size
     burst: int
     peak_rss_mb: float
     machine: Dict[str, Any]
+    limits: Limits = field(default_factory=Limits)
+    power: Optional[PowerTrace] = None
+
+    @property
+    def reasons(self) -> Tuple[str, ...]:
+        """Why the figures cannot be trusted, with what to do; empty = conclusive."""
+        drifted = drift_reasons(self.cases, self.limits.max_drift)
+        # A case that drifts is uncertain for that reason; more samples would not help it.
+        steady = [case for case in self.cases if abs(case.drift) <= self.limits.max_drift]
+        spread = spread_reasons(steady, self.burst, self.limits.max_uncertainty)
+        return (*drifted, *spread, *self.machine_reasons)
 
     @property
     def conclusive(self) -> bool:
         return not self.reasons
 
-    def part(self, cases: Sequence[CaseResult], max_drift: float) -> ProfileResult:
+    def part(self, cases: Sequence[CaseResult]) -> ProfileResult:
         """What the same run says of some of its cases alone."""
-        return replace(
-            self,
-            cases=tuple(cases),
-            ratios=precision_ratios(cases, self.burst),
-            reasons=drift_reasons(cases, max_drift),
-        )
+        return replace(self, cases=tuple(cases), ratios=precision_ratios(cases, self.burst))
 
     def to_json(self) -> Dict[str, Any]:
         """The "profile" section of a report; `runtime.report` describes it."""
+        reasons = list(self.reasons)
         return {
             "cases": [case.to_json() for case in self.cases],
             "ratios": [ratio.to_json() for ratio in self.ratios],
-            "conclusive": self.conclusive,
-            "reasons": list(self.reasons),
+            "conclusive": not reasons,
+            "reasons": reasons,
             "source": str(self.source),
             "burst": self.burst,
             "peak_rss_mb": round(self.peak_rss_mb, 1),
             "machine": self.machine,
+            "power": self.power.to_json() if self.power else None,
         }
-
-
-def drift_reasons(cases: Sequence[CaseResult], max_drift: float) -> Tuple[str, ...]:
-    """One sentence for each case whose frame -> mask time drifted by more than `max_drift` (0.15 = 15 %)."""
-    return tuple(
-        f"{case.name}: frame to mask changed by {case.drift:+.0%} between the first and the last third of "
-        f"the samples, more than {max_drift:.0%}"
-        for case in cases
-        if abs(case.drift) > max_drift
-    )
 
 
 def precision_ratios(cases: Sequence[CaseResult], burst: int) -> Tuple[PrecisionRatio, ...]:
@@ -196,25 +200,16 @@ def precision_ratios(cases: Sequence[CaseResult], burst: int) -> Tuple[Precision
 
 
 def ratio_of_medians(int8_ms: np.ndarray, float_ms: np.ndarray, burst: int) -> Tuple[float, float, float]:
-    """Median of `int8_ms` over that of `float_ms`, and its 95 % bootstrap interval.
-
-    Whole rounds are resampled, the same ones for both precisions: samples of one burst resemble each
-    other, and a machine that was slow in one round was slow for both. Single samples would give an
-    interval that is too narrow.
+    """Median of `int8_ms` over that of `float_ms`, and its 95 % bootstrap interval (`resampled_medians`).
 
     Args:
         int8_ms: float64 [S], as `take_turns` took them; S is a multiple of `burst`.
-        float_ms: likewise, of the same run.
+        float_ms: likewise, of the same run: the same rounds are drawn of both.
         burst: samples taken of one before the other's turn.
 
     Returns:
         (ratio, low, high).
     """
-    rounds = len(int8_ms) // burst
-    drawn = np.random.default_rng(0).integers(0, rounds, (BOOTSTRAP_RESAMPLES, rounds))
-    medians = [
-        np.median(times.reshape(rounds, burst)[drawn].reshape(BOOTSTRAP_RESAMPLES, -1), axis=1)
-        for times in (int8_ms, float_ms)
-    ]
-    low, high = np.percentile(medians[0] / medians[1], (2.5, 97.5))
+    ratios = resampled_medians(int8_ms, burst) / resampled_medians(float_ms, burst)
+    low, high = np.percentile(ratios, (2.5, 97.5))
     return float(np.median(int8_ms) / np.median(float_ms)), float(low), float(high)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Callable, List, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -24,7 +24,10 @@ from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.fit import Fit
 from bisenet_edge.runtime.machine import describe_machine
 from bisenet_edge.runtime.overlay import Overlay
-from bisenet_edge.runtime.profile_result import CaseResult, ProfileResult, drift_reasons, precision_ratios
+from bisenet_edge.runtime.power import PowerReader
+from bisenet_edge.runtime.power_trace import PowerSampler, PowerTrace, case_energy
+from bisenet_edge.runtime.profile_result import CaseResult, ProfileResult, precision_ratios
+from bisenet_edge.runtime.stability import GPU_ENGINES, Limits, machine_reasons
 
 CAMERA_SIZE = Size(1280, 720)
 """Size of the frames that a profile should be given: what USB and CSI cameras deliver by default."""
@@ -52,13 +55,12 @@ class ProfileOptions:
     Attributes:
         samples: of each case, at least 100; rounded up to whole bursts.
         burst: samples of one case before the next one's turn.
-        max_drift: change of the median frame -> mask time between the first and last third of the
-            samples above which the profile is inconclusive (0.15 = 15 %).
+        limits: beyond them the profile is inconclusive.
     """
 
     samples: int = 200
     burst: int = 10
-    max_drift: float = 0.15
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if self.samples < MIN_SAMPLES_FOR_P99:
@@ -83,6 +85,7 @@ def profile(
     progress: Progress = quiet,
     *,
     clock_ns: Clock = time.perf_counter_ns,
+    power: Optional[PowerReader] = None,
 ) -> ProfileResult:
     """Time every case, interleaved in one run.
 
@@ -96,6 +99,7 @@ def profile(
         options: number of samples, burst, drift that is tolerated.
         progress: told "warming up" and "profiling".
         clock_ns: a monotonic clock in nanoseconds.
+        power: sensors to look at meanwhile, ten times a second; the caller closes it. None = none.
 
     Raises:
         UsageError: no cases, two of one name, no frames, or frames of several sizes or not BGR images.
@@ -104,18 +108,37 @@ def profile(
     source = _check(cases, frames)
     jpegs = [_encode(frame) for frame in frames]
     lanes = [_Lane(case, jpegs, source, clock_ns) for case in cases]
-    taken = take_turns([lane.sample for lane in lanes], options, progress, clock_ns=clock_ns)
+    samplers = [lane.sample for lane in lanes]
+    trace = None
+    if power is None:
+        taken = take_turns(samplers, options, progress, clock_ns=clock_ns)
+    else:
+        with PowerSampler(power, clock_ns) as looks:
+            taken = take_turns(samplers, options, progress, clock_ns=clock_ns)
+        trace = looks.trace(int(taken[0][0, 0]), int(taken[-1][-1, -1]))
     start_ns = int(taken[0][0, 0])
     results = tuple(lane.result(stamps_ns, start_ns) for lane, stamps_ns in zip(lanes, taken))
+    if trace is not None:
+        results = tuple(_with_energy(case, trace, options.burst) for case in results)
     return ProfileResult(
         cases=results,
         ratios=precision_ratios(results, options.burst),
-        reasons=drift_reasons(results, options.max_drift),
+        machine_reasons=machine_reasons(trace, _on_gpu(results), options.limits),
         source=source,
         burst=options.burst,
         peak_rss_mb=peak_rss_mb(),
         machine=describe_machine(),
+        limits=options.limits,
+        power=trace,
     )
+
+
+def _on_gpu(cases: Sequence[CaseResult]) -> bool:
+    return any(case.backend in GPU_ENGINES for case in cases)
+
+
+def _with_energy(case: CaseResult, trace: PowerTrace, burst: int) -> CaseResult:
+    return replace(case, energy=case_energy(trace, case.start_s, case.total_ms, burst))
 
 
 def take_turns(

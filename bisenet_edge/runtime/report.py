@@ -36,11 +36,14 @@ as "-". A key with "?" may be left out.
                   "stages": {"decode" | "resize" | "infer" | "sink": LATENCY}, "frame_to_mask": LATENCY,
                   "total": LATENCY, "fps_p50", "fps_throughput", "drift": fraction,
                   "paper": {"source", "device", "time_ms", "fps"} or null, "engine": {...},
+                  "energy"?: {"samples": n, "mean_mw", "mj_per_frame", "reason": why null} or null,
                   "samples": {"start_s": [...], "decode_ms": [...], ...}}],
                   "ratios": [{"model", "size", "backend", "against"?: "fp32" | "bf16" (else "fp32"),
                               "int8_over_fp32": over `against`, "ci95": [low, high], "speedup"}],
                   "conclusive": bool, "reasons": [text], "source": "1280x720", "burst": n,
-                  "peak_rss_mb": x, "machine": {...}}
+                  "peak_rss_mb": x, "machine": {...},
+                  "power"?: `PowerTrace.to_json()` or null (nobody looked),
+                  "comparison"?: `Comparison.to_json()` with an older profile, or null}
     search       {"data": uri, "split", "images": n, "backend", "max_drop": points or null,
                   "max_class_drop": points or null, "passed": bool, "chosen": name of a step or null,
                   "reason": text, "fp32": {"miou": 0..1, "infer_ms"},

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 import bisenet_edge
 from bisenet_edge.errors import ArtifactError
 from bisenet_edge.runtime import report_plots, report_plots_calibration, report_plots_int8
+from bisenet_edge.runtime.profile_text import power_lines
 
 TEMPLATE = "report.html.j2"
 NONE = "-"
@@ -29,6 +30,7 @@ PLOTS = (
     "histograms",
     "stages",
     "timeline",
+    "sensors",
     "search",
     "sensitivity",
     "qat",
@@ -106,6 +108,9 @@ def _plots(sections: Mapping[str, Any]) -> Dict[str, Markup]:
         drawn["histograms"] = report_plots.histograms(cases)
         drawn["stages"] = report_plots.stage_bars(cases)
         drawn["timeline"] = report_plots.timeline(cases)
+    power = (sections.get("profile") or {}).get("power")
+    if power:
+        drawn["sensors"] = report_plots.sensors(power)
     search, qat, calibration = (sections.get(s) or {} for s in ("search", "qat", "calibration"))
     if search.get("steps"):
         drawn["search"] = report_plots_int8.search(search)
@@ -263,6 +268,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "share": share,
     "magnitude": magnitude,
     "sentence": sentence,
+    "power_lines": lambda profile: power_lines(profile["power"], profile["cases"]),
     "breakable": breakable,
     "gate": gate,
     "saturated": saturated,

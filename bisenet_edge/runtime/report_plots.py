@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import matplotlib
 import numpy as np
@@ -33,7 +33,7 @@ PRECISION = {"fp32": FP32, "int8": INT8}
 STAGE = {"decode": DECODE, "resize": RESIZE, "infer": INFER, "sink": SINK}
 
 WIDTH_IN = 5.6  # 403 points: legible on a telephone, where the drawing fills the width
-TIMELINE_RANGE = (0.7, 1.5)  # times the median; what lies outside is drawn on the edge
+TIMELINE_RANGE = (0.7, 1.5)  # times the median; stray frames outside are drawn on the edge, a drift widens it
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -148,12 +148,14 @@ def timeline(cases: Sequence[Plain]) -> str:
     with matplotlib.rc_context(STYLE):
         figure = Figure((WIDTH_IN, 0.9 + 1.7 * len(sizes)))
         for axes, size in zip(figure.subplots(len(sizes), sharex=True, squeeze=False)[:, 0], sizes):
-            for case in cases:
-                if case["size"] == size:
-                    _relative_times(axes, case)
+            shown = [case for case in cases if case["size"] == size]
+            medians = np.concatenate([_tenths(_relative(case)) for case in shown])
+            limits = min(TIMELINE_RANGE[0], 0.9 * medians.min()), max(TIMELINE_RANGE[1], 1.1 * medians.max())
+            for case in shown:
+                _relative_times(axes, case, limits)
             axes.axhline(1, color=MUTED, linewidth=0.8)
             axes.set_title(size)
-            axes.set_ylim(*TIMELINE_RANGE)
+            axes.set_ylim(*limits)
         axes.set_xlabel("seconds since the first sample")
         # One entry per precision, whichever panel it is in.
         entries = [panel.get_legend_handles_labels() for panel in figure.axes]
@@ -162,20 +164,54 @@ def timeline(cases: Sequence[Plain]) -> str:
         return svg(figure, "timeline", "Frame to mask times over the run, relative to the median")
 
 
-def _relative_times(axes: Any, case: Plain) -> None:
-    times_ms = frame_to_mask_ms(case)
-    relative = np.clip(times_ms / np.median(times_ms), *TIMELINE_RANGE)
-    start_s, colour = np.asarray(case["samples"]["start_s"]), PRECISION.get(case["precision"], OTHER)
-    axes.plot(start_s, relative, ".", color=colour, markersize=3, alpha=0.45, clip_on=False)
-    tenth = max(1, len(relative) // 10)
-    groups = [slice(i, i + tenth) for i in range(0, len(relative) - tenth + 1, tenth)]
+def _relative_times(axes: Any, case: Plain, limits: Tuple[float, float]) -> None:
+    relative, start_s = _relative(case), np.asarray(case["samples"]["start_s"])
+    colour = PRECISION.get(case["precision"], OTHER)
+    axes.plot(start_s, np.clip(relative, *limits), ".", color=colour, markersize=3, alpha=0.45, clip_on=False)
     axes.plot(
-        [start_s[g].mean() for g in groups],
-        [np.median(relative[g]) for g in groups],
-        color=colour,
-        linewidth=1.8,
-        label=case["precision"].upper(),
+        _tenths(start_s), _tenths(relative), color=colour, linewidth=1.8, label=case["precision"].upper()
     )
+
+
+def _relative(case: Plain) -> np.ndarray:
+    times_ms = frame_to_mask_ms(case)
+    return np.asarray(times_ms / np.median(times_ms))
+
+
+def _tenths(values: np.ndarray) -> np.ndarray:
+    """Median of each tenth of the values, in order."""
+    tenth = max(1, len(values) // 10)
+    return np.array([np.median(values[i : i + tenth]) for i in range(0, len(values) - tenth + 1, tenth)])
+
+
+def sensors(power: Plain) -> str:
+    """Power, temperature and clocks over the run: one panel for each that was read; "" when none was."""
+    samples = power["samples"]
+    panels = [
+        ("power, W", [(power["power_of"], floats(samples["power_mw"]) / 1e3, INT8)]),
+        ("temperature, °C", [("", floats(samples["temperature_c"]), BAD)]),
+        (
+            "clock, MHz",
+            [("GPU", floats(samples["gpu_mhz"]), INT8), ("CPU", floats(samples["cpu_mhz"]), OTHER)],
+        ),
+    ]
+    known = []
+    for title, lines in panels:
+        told = [line for line in lines if not np.isnan(line[1]).all()]  # all() of nothing is true
+        known += [(title, told)] if told else []
+    if not known:
+        return ""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((WIDTH_IN, 0.5 + 1.25 * len(known)))
+        for axes, (title, lines) in zip(figure.subplots(len(known), sharex=True, squeeze=False)[:, 0], known):
+            for name, values, colour in lines:
+                axes.plot(samples["at_s"], values, color=colour, linewidth=1.5, label=name or None)
+            axes.set_title(title + (f" ({lines[0][0]})" if len(lines) == 1 and lines[0][0] else ""))
+            axes.margins(y=0.25)
+            if len(lines) > 1:
+                axes.legend(loc="lower right", bbox_to_anchor=(1, 0.95), ncols=2)  # beside the title
+        axes.set_xlabel("seconds since the first sample")
+        return svg(figure, "sensors", "Power, temperature and clocks over the run")
 
 
 def frame_to_mask_ms(case: Plain) -> np.ndarray:

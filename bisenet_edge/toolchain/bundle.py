@@ -102,7 +102,9 @@ def build_pyz() -> bytes:
             members[f"bisenet_edge/{path.relative_to(package).as_posix()}"] = path.read_bytes()
     # The full command line imports click; the device has its own, and an empty package around it.
     members["bisenet_edge/cli/__init__.py"] = b""
-    members["bisenet_edge/cli/device.py"] = (package / "cli" / "device.py").read_bytes()
+    members.update(
+        {f"bisenet_edge/cli/{p.name}": p.read_bytes() for p in (package / "cli").glob("device*.py")}
+    )
     members["__main__.py"] = _PYZ_MAIN.encode()
     buffer = io.BytesIO(b"#!/usr/bin/env python3\n")
     buffer.seek(0, io.SEEK_END)

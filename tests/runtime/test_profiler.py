@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from bisenet_edge.runtime import profiler
 from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.machine import describe_machine
 from bisenet_edge.runtime.paper import PAPER_DEVICE_XP, PRINTED, PRINTED_XP, paper_speed
+from bisenet_edge.runtime.power import PowerReader, Reading
 from bisenet_edge.runtime.profile_result import CaseResult, drift_reasons, precision_ratios
 from bisenet_edge.runtime.profiler import Case, ProfileOptions, profile
 
@@ -113,8 +115,8 @@ def test_each_artifact_gets_what_is_its_own() -> None:
     options = ProfileOptions(samples=100)
     whole = profile(cases, frames(), options, clock_ns=clock)
     first, second = (
-        whole.part(whole.cases[:2], options.max_drift),
-        whole.part(whole.cases[2:], options.max_drift),
+        whole.part(whole.cases[:2]),
+        whole.part(whole.cases[2:]),
     )
     assert [case.name for case in (*first.cases, *second.cases)] == [case.name for case in whole.cases]
     assert (first.ratios, second.ratios) == (whole.ratios, ())
@@ -246,3 +248,47 @@ def test_the_machine_is_described() -> None:
     assert machine["cores"] >= 1
     assert machine["packages"]["numpy"] == np.__version__
     assert profiler.peak_rss_mb() > 10
+
+
+class ScriptedReader(PowerReader):
+    """A Jetson whose GPU clock falls from look to look."""
+
+    source, power_of, mode = "fake", "VDD_IN", "MODE_15W"
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def read(self) -> Reading:
+        self.looks += 1
+        return Reading(5000.0, 50.0, max(300.0, 900.0 - 20 * self.looks), None)
+
+
+def test_a_profile_looks_at_the_sensors_meanwhile() -> None:
+    session = FakeSession(FakeClock(), "int8", 0, [])
+    session.backend = "tensorrt"
+    # The real clock: a fake one would be moved by the thread that looks.
+    slow = session._infer
+
+    def slower(frame: np.ndarray, mask: np.ndarray) -> None:
+        time.sleep(0.012)
+        slow(frame, mask)
+
+    session._infer = slower  # type: ignore[method-assign]
+    options = ProfileOptions(samples=150, burst=50)
+    result = profile([Case("a", session)], frames(), options, power=ScriptedReader())
+    assert result.power is not None
+    assert result.power.power_of == "VDD_IN"
+    energy = result.cases[0].energy
+    assert energy is not None
+    assert energy.mean_mw == 5000
+    assert any("jetson_clocks" in reason for reason in result.machine_reasons)
+    told = result.to_json()
+    assert told["cases"][0]["energy"]["mj_per_frame"] > 5000 * 0.012
+    assert told["power"]["mode"] == "MODE_15W"
+    assert not told["conclusive"]
+
+
+def test_without_a_reader_nothing_is_claimed() -> None:
+    told = run()[0].to_json()
+    assert told["power"] is None
+    assert told["cases"][0]["energy"] is None

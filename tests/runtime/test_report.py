@@ -14,6 +14,8 @@ import pytest
 
 from bisenet_edge.errors import ArtifactError, SinkError, UsageError
 from bisenet_edge.frame import Size
+from bisenet_edge.runtime.power_trace import CaseEnergy, PowerTrace
+from bisenet_edge.runtime.profile_compare import compare
 from bisenet_edge.runtime.profile_result import CaseResult, ProfileResult, precision_ratios
 from bisenet_edge.runtime.report import plain, read_report, update_report, write_report
 from bisenet_edge.runtime.report_html import number, points
@@ -309,3 +311,55 @@ def test_numbers_have_three_digits(value: float | None, text: str) -> None:
 
 def test_a_drop_has_its_sign() -> None:
     assert [points(v) for v in (0.5, -0.5, -0.001, None)] == ["+0.50", "-0.50", "+0.00", "-"]
+
+
+def power_section(**samples: Any) -> dict[str, Any]:
+    none = np.full(20, np.nan)
+    values = {"power_mw": none, "temperature_c": none, "gpu_mhz": none, "cpu_mhz": none, **samples}
+    trace = PowerTrace(np.arange(20) / 10, **values, source="sysfs", power_of="VDD_IN", mode="MAXN")
+    return trace.to_json()
+
+
+def test_power_and_clocks_are_plotted_where_they_are_known(tmp_path: Path) -> None:
+    ramp = np.linspace(40, 45, 20)
+    section = profile_section()
+    section["power"] = power_section(power_mw=100 * ramp, temperature_c=ramp)
+    section["cases"][0]["energy"] = CaseEnergy(12, 4200.0, 33.5).to_json()
+    write_report(tmp_path, {"profile": section})
+    html = (tmp_path / "report.html").read_text()
+    drawing = html[html.index('aria-label="Power, temperature and clocks') :]
+    assert "power, W (VDD_IN)" in drawing
+    assert "temperature" in drawing
+    assert "clock, MHz" not in drawing  # nobody told
+    text = Page(html).text
+    assert "power (sysfs): 4250 mW, 8.1 J over the run (VDD_IN)" in text
+    assert "energy of 640x360 int8: 4200 mW, 33.50 mJ per frame" in text
+
+
+def test_a_machine_that_tells_nothing_has_no_empty_plot(tmp_path: Path) -> None:
+    section = profile_section()
+    section["power"] = {**power_section(), "source": "none"}
+    write_report(tmp_path, {"profile": section})
+    html = (tmp_path / "report.html").read_text()
+    assert "power, temperature, clocks: not available on this machine" in html
+    assert "Power, temperature and clocks over the run" not in html
+
+
+def test_a_comparison_is_shown_with_its_verdict(tmp_path: Path) -> None:
+    before, now = profile_section(), profile_section()
+    for case in now["cases"]:
+        case["samples"]["infer_ms"] = [1.5 * ms for ms in case["samples"]["infer_ms"]]
+    now["comparison"] = compare(now, before).to_json()
+    write_report(tmp_path, {"profile": now})
+    page = Page((tmp_path / "report.html").read_text())
+    assert "Against an older profile: slower" in " ".join(page.text.split())
+    assert [row[-1] for row in page.rows if row[0].startswith("bisenet-xception39 ")] == ["slower"] * 4
+
+
+def test_a_drifting_case_stays_inside_its_timeline(tmp_path: Path) -> None:
+    section = profile_section()
+    case = section["cases"][0]
+    case["samples"]["infer_ms"] = np.linspace(5, 50, 100).tolist()
+    write_report(tmp_path, {"profile": section})
+    html = (tmp_path / "report.html").read_text()
+    assert "Frame to mask times over the run" in html
