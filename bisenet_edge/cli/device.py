@@ -2,7 +2,7 @@
 
 The full command line needs click and offers every step; this one offers what a device does: `selftest`,
 `run`, `profile`, `info`, `doctor`. Exit codes are the same: 0 ok, 1 error or a problem that `doctor` found,
-2 usage, 3 the self-test failed or a profile is slower, 4 inconclusive.
+2 usage, 3 a gate failed, 4 inconclusive.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import signal
+import os
 import sys
-import threading
 import traceback
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
@@ -26,6 +24,7 @@ PROGRAM = "bisenet-edge.pyz"
 EXIT_PROBLEM = 1
 EXIT_GATE_FAILED = 3
 EXIT_INTERRUPTED = 130
+BUDGET_VARIABLE = "BISENET_EDGE_LATENCY_BUDGET_MS"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -87,6 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[common, engine], help="segment a source into sinks")
     run.add_argument("source", metavar="SOURCE", help="a video, a folder, synthetic://")
     run.add_argument("sinks", metavar="SINK", nargs="+", help="overlay.mp4, a folder for PNG masks, null://")
+    run.add_argument("--frames", type=_count, metavar="N", help="stop after so many frames of the source")
+    run.add_argument("--seconds", type=_positive, metavar="S", help="stop after so many seconds")
+    run.add_argument(
+        "--latency-budget-ms",
+        type=_positive,
+        metavar="MS",
+        default=os.environ.get(BUDGET_VARIABLE) or None,
+        help=f"count masks older than this; exit 3 if the p99 frame age is above it (env {BUDGET_VARIABLE})",
+    )
     run.set_defaults(call=_run)
 
     device_profile.add_parser(commands, common, _artifact_path, _show_progress)
@@ -137,41 +145,57 @@ def _selftest(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from bisenet_edge.artifact import Artifact
-    from bisenet_edge.runtime import pipeline
-    from bisenet_edge.runtime.backends import open_session
-    from bisenet_edge.runtime.segmenter import Segmenter
-    from bisenet_edge.runtime.sinks import open_sink
-    from bisenet_edge.runtime.sources import open_source
-    from bisenet_edge.runtime.uris import refuse_clashes
+    from bisenet_edge.runtime import launch
+    from bisenet_edge.runtime.observer import Observer
+    from bisenet_edge.runtime.pipeline import RunOptions
 
-    refuse_clashes(arguments.source, arguments.sinks)
-    stop = threading.Event()
-    artifact = Artifact.open(_artifact_path(arguments))
-    with ExitStack() as stack:
-        # How systemd and docker end a service: what is on its way is written, files are closed, exit 0.
-        before = signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
-        stack.callback(signal.signal, signal.SIGTERM, before)
-        source = stack.enter_context(open_source(arguments.source))
-        labels = artifact.manifest.labels
-        sinks = [
-            stack.enter_context(open_sink(uri, labels, source.fps, live=source.live))
-            for uri in arguments.sinks
-        ]
-        session = stack.enter_context(
-            open_session(artifact, arguments.precision, backend=arguments.backend, threads=arguments.threads)
-        )
-        report = pipeline.run(source, Segmenter(session), sinks, progress=_show_progress, stop=stop).to_json()
+    class Events(Observer):
+        def event(self, text: str) -> None:
+            print(text, file=sys.stderr, flush=True)
+
+    report = launch.camera_to_mask(
+        Artifact.open(_artifact_path(arguments)),
+        launch.Job(
+            arguments.source,
+            tuple(arguments.sinks),
+            backend=arguments.backend,
+            precision=arguments.precision,
+            threads=arguments.threads,
+        ),
+        RunOptions(
+            latency_budget_ms=arguments.latency_budget_ms,
+            max_frames=arguments.frames,
+            max_seconds=arguments.seconds,
+            observers=(Events(),),
+        ),
+        progress=_show_progress,
+    )
     if arguments.json:
-        print(json.dumps(report, indent=2))
-        return 0
-    written, dropped = report["frames_written"], report["frames_dropped"]
-    print(f"{written} masks, {dropped} frames dropped, {report['fps']:.1f} FPS")
-    for name, times in {**report["stages"], "frame age": report["frame_age"]}.items():
-        if times:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        print("\n".join(report.sentences()))
+        width = max(map(len, report.times()), default=0)
+        for name, times in report.times().items():
             # Fewer than 100 frames have no 99th percentile.
-            p99 = f"{times['p99_ms']:9.2f} ms" if times["p99_ms"] is not None else "        -"
-            print(f"  {name:<10} p50 {times['p50_ms']:9.2f} ms   p99 {p99}")
-    return 0
+            p99 = f"{times.p99_ms:9.2f} ms" if times.p99_ms == times.p99_ms else "        -"
+            print(f"  {name:<{width}}  p50 {times.p50_ms:9.2f} ms   p90 {times.p90_ms:9.2f} ms   p99 {p99}")
+    for sink in report.failures:
+        print(f"error: sink {sink.uri} failed: {sink.failure}", file=sys.stderr)
+    return launch.exit_code(report)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
+    return value
 
 
 def _show_progress(step: str, done: int, total: int) -> None:

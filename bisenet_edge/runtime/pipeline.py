@@ -79,8 +79,8 @@ def run(
     Args:
         source: stays open.
         segmenter: used by one other thread meanwhile.
-        sinks: closed at the end. When anything raises they are aborted, or, where the source is live,
-            closed: a recording of hours is worth keeping. One that hangs is neither.
+        sinks: closed at the end, or aborted when anything raises (what becomes of a recording then, it
+            knows itself). One that hangs is neither.
         options: limits, budget and observers.
         progress: told on the calling thread, about ten times a second; total 0 = unknown.
         stop: when set (by a signal handler), no more frames are read, those on their way are written,
@@ -125,10 +125,10 @@ class _Watch:
             stages.close_sinks()
             self._tell_events()
             stages.raise_if_hanging()
-        except BaseException as error:
+        except BaseException:
             stages.end_now()
             stages.join(HARD_END_S)
-            stages.abort_sinks(keep=stages.live and not isinstance(error, KeyboardInterrupt))
+            stages.abort_sinks()
             raise
         progress("frames", stages.delivered, stages.delivered)
         return self._report()

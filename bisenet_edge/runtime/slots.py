@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Callable, List, Optional, Tuple
+from collections import deque
+from typing import Callable, Iterable, Optional, Tuple
 
 import numpy as np
 
@@ -53,10 +54,10 @@ class Slot:
 
 
 class SlotPool:
-    """Slots that are free. The one given back last is taken first: it is still in the caches."""
+    """Slots that are free, taken in turn: all are in use after the first frames, and memory grows no more."""
 
-    def __init__(self, slots: List[Slot]) -> None:
-        self._free = slots
+    def __init__(self, slots: Iterable[Slot]) -> None:
+        self._free = deque(slots)
         self._changed = threading.Condition()
         self._closed = False
 
@@ -65,7 +66,7 @@ class SlotPool:
         with self._changed:
             while not self._free and not self._closed:
                 self._changed.wait()
-            return None if self._closed else self._free.pop()
+            return None if self._closed else self._free.popleft()
 
     def give_back(self, slot: Slot) -> None:
         """Take back a slot that nobody uses."""

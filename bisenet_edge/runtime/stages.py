@@ -179,15 +179,12 @@ class Stages:
                     raise
                 worker.failure = one_line(error)
 
-    def abort_sinks(self, *, keep: bool) -> None:
-        """After an error: remove what the sinks wrote, or `keep` what can be. What hangs is left alone."""
+    def abort_sinks(self) -> None:
+        """Give all outputs up; one that hangs is left alone."""
         for worker, thread in zip(self.sinks, self._writing):
-            if thread.is_alive():
-                continue
-            if keep:
-                with contextlib.suppress(*FAULTS):
-                    worker.sink.close()
-            worker.sink.abort()
+            if not thread.is_alive():
+                with contextlib.suppress(*FAULTS):  # the error that led here is the one to tell
+                    worker.sink.abort()
 
     def _capture(self) -> None:
         while not self._halted.is_set():
