@@ -107,8 +107,10 @@ def _print(report: RunReport) -> None:
 
 def _section(report: RunReport, source: str) -> dict[str, Any]:
     """What `report.json` keeps of a run."""
+    from bisenet_edge.runtime.uris import redacted
+
     section: dict[str, Any] = {
-        "source": source,
+        "source": redacted(source),
         "sinks": [sink.uri for sink in report.sinks],
         "frames": report.frames_delivered,
         "dropped": report.frames_dropped,

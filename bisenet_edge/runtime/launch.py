@@ -11,13 +11,14 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime import pipeline
 from bisenet_edge.runtime.backends import open_session
 from bisenet_edge.runtime.pipeline import RunOptions
+from bisenet_edge.runtime.power import PowerReader
 from bisenet_edge.runtime.run_report import STOPPED, RunReport
 from bisenet_edge.runtime.segmenter import Segmenter
 from bisenet_edge.runtime.service import Notifier
 from bisenet_edge.runtime.sinks import open_sink
 from bisenet_edge.runtime.sources import open_source
 from bisenet_edge.runtime.stopping import StopSignals
-from bisenet_edge.runtime.uris import refuse_clashes
+from bisenet_edge.runtime.uris import redacted, refuse_clashes
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,17 @@ def camera_to_mask(
     notifier = Notifier.from_environment()
     status_s = min(options.status_s, (notifier.watchdog_s or float("inf")) / 3)
     options = replace(options, observers=(notifier, *options.observers), status_s=status_s)
+
+    def tell(event: str) -> None:
+        for observer in options.observers:
+            observer.event(event)
+
     with ExitStack() as stack:
         stack.callback(notifier.close)
         signals = stack.enter_context(StopSignals())
-        notifier.loading(job.source)
-        source = stack.enter_context(open_source(job.source))
+        sensors = stack.enter_context(PowerReader.open())
+        notifier.loading(redacted(job.source))
+        source = stack.enter_context(open_source(job.source, artifact.manifest.size, on_event=tell))
         labels = artifact.manifest.labels
         with ExitStack() as opening:
             sinks = [
@@ -70,7 +77,12 @@ def camera_to_mask(
         signals.draining()
         notifier.ready()
         report = pipeline.run(
-            source, Segmenter(session), sinks, options=options, progress=progress, stop=signals.stop
+            source,
+            Segmenter(session),
+            sinks,
+            options=replace(options, sensors=sensors.latest),
+            progress=progress,
+            stop=signals.stop,
         )
         notifier.stopping()
     return replace(report, ended_by=signals.name) if report.ended_by == STOPPED else report

@@ -6,7 +6,7 @@ from bisenet_edge.runtime.status import RunStatus
 
 
 class Observer:
-    """Told on the thread that called `pipeline.run`. Here: does nothing."""
+    """Told on the thread that called `pipeline.run`, if nothing else is said. Here: does nothing."""
 
     def status(self, status: RunStatus, *, alive: bool) -> None:
         """Take note of how the run is doing, about once a second.
@@ -16,7 +16,7 @@ class Observer:
         """
 
     def event(self, text: str) -> None:
-        """Take note of something that went wrong or was mended, in one line."""
+        """Take note of something that went wrong or was mended, in one line; called by any thread."""
 
     def stopping(self) -> None:
         """Take note that no more frames are read."""

@@ -34,7 +34,6 @@ class VitalSigns:
         self._last_s = self._start_s
         self._recent: Deque[Tuple[float, int]] = deque([(self._start_s, 0)], maxlen=RECENT_STATUSES + 1)
         self._pulse = (0, 0)
-        self._reopened = 0
         self._jumped = False
         self._failed: Set[int] = set()
 
@@ -70,11 +69,8 @@ class VitalSigns:
         return status, alive
 
     def new_events(self) -> List[str]:
-        """What happened since the last call, a line each."""
+        """What happened since the last call, a line each. A source that is lost tells so itself."""
         events = []
-        if self._source.reopened != self._reopened:
-            self._reopened = self._source.reopened
-            events.append(f"{self._source.uri}: opened again ({self._reopened} times so far)")
         if self._stages.ages.clock_jumps and not self._jumped:
             self._jumped = True
             events.append(f"{self._source.uri}: its clock jumped; counted from now on")

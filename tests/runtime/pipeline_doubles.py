@@ -63,6 +63,7 @@ class NumberSource(Source):
         return image
 
     def interrupt(self) -> None:
+        super().interrupt()
         self.interrupted.set()
 
 

@@ -21,9 +21,13 @@ from pipeline_doubles import (
 )
 
 from bisenet_edge.errors import SinkError
+from bisenet_edge.labels import CAMVID
 from bisenet_edge.runtime.observer import Observer
 from bisenet_edge.runtime.pipeline import RunOptions, run
 from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.sinks import open_sink
+from bisenet_edge.runtime.sinks.disk import disk_full
+from bisenet_edge.runtime.sources import open_source
 from bisenet_edge.runtime.stages import slots_needed
 from bisenet_edge.runtime.status import RunStatus
 
@@ -166,6 +170,34 @@ def test_a_live_run_outlives_a_sink_that_fails_and_says_so() -> None:
     assert [sink.uri for sink in report.failures] == ["overlay.mp4"]
     assert "No space left" in report.to_json()["sinks"][0]["failure"]
     assert_adds_up(report)
+
+
+def test_a_disk_that_is_full_ends_the_recording_and_not_the_run_fake(tmp_path, monkeypatch) -> None:
+    asked, full = [], threading.Event()
+
+    def check_space(path) -> None:
+        asked.append(path)
+        if len(asked) == 20:
+            full.set()
+            raise disk_full(path, "1.0 MB left")
+
+    def before_read(index: int) -> None:
+        if full.is_set():
+            after.append(index)
+
+    after: List[int] = []
+    monkeypatch.setattr("bisenet_edge.runtime.sinks.files.check_space", check_space)
+    video, other = open_sink(str(tmp_path / "a.avi"), CAMVID, 30, live=True), ListSink()
+    stop = threading.Event()
+    other._before = lambda index: stop.set() if len(after) > 100 else None
+    source = NumberSource(10**9, live=True, before=before_read)
+    report = run(source, Segmenter(EchoSession()), [video, other], stop=stop)
+    assert [sink.uri for sink in report.failures] == [str(tmp_path / "a.avi")]
+    assert "the disk is full" in report.sinks[0].failure
+    assert other.ended == "closed"
+    assert_adds_up(report)
+    with open_source(str(tmp_path / "a.avi")) as kept:
+        assert kept.read() is not None
 
 
 def test_a_live_run_ends_at_once_when_no_sink_is_left() -> None:
