@@ -1,11 +1,12 @@
 """A program for tests: the device's command line, with a live source of numbered frames in place of a camera.
 
-The source "slow-to-open" says "opening" on stdout and takes a minute; the sink "hanging" never returns from
-its third frame.
+The source "slow-to-open" says "opening" on stdout and takes a minute. The sink "hanging" never returns from
+its third frame, and for the sink "full" the disk is full then.
 """
 
 from __future__ import annotations
 
+import errno
 import sys
 import threading
 import time
@@ -33,9 +34,21 @@ def hang(index):
         threading.Event().wait()
 
 
+def fill(index):
+    if index == 2:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+BEHAVIOURS = {"hanging": hang, "full": fill}
+
+
+def open_any_sink(uri, *more, **named):
+    if uri in BEHAVIOURS:
+        return ListSink(BEHAVIOURS[uri], uri)
+    return open_sink(uri, *more, **named)
+
+
 if __name__ == "__main__":
     launch.open_source = open_camera
-    launch.open_sink = lambda uri, *more, **named: (
-        ListSink(hang, uri) if uri == "hanging" else open_sink(uri, *more, **named)
-    )
+    launch.open_sink = open_any_sink
     sys.exit(device.main(sys.argv[1:]))

@@ -171,15 +171,19 @@ def test_a_budget_from_the_environment_of_a_service(artifact, tmp_path) -> None:
     assert process.returncode in (3, 4)
 
 
-def test_a_failed_sink_is_exit_1_and_its_reason(artifact, tmp_path) -> None:
-    # /dev/full takes nothing: every write is "No space left on device".
-    with start(artifact, tmp_path, "camera", "null://", "jsonl:///dev/full", "--frames", "40") as process:
+def test_a_failed_sink_is_told_at_once_and_again_at_the_end_and_is_exit_1(artifact, tmp_path) -> None:
+    with start(artifact, tmp_path, "camera", "null://", "full", "--frames", "100") as process:
         printed, errors = process.communicate(timeout=TIMEOUT_S)
-    if process.returncode == 1 and not printed:
-        assert "error: " in errors  # refused before the first frame
-        return
+    reason = "OSError: [Errno 28] No space left on device"
     assert process.returncode == 1
-    assert "error: sink jsonl:///dev/full failed" in errors
+    assert errors.splitlines() == [
+        f"sink full failed and was closed: {reason}",
+        f"error: sink full failed: {reason}",
+    ]
+    report = json.loads(printed)
+    assert report["frames_captured"] == 100
+    assert [sink["failure"] for sink in report["sinks"]] == ["", reason]
+    assert report["sinks"][1]["written"] == 2
 
 
 def summary(p99_ms: float) -> LatencySummary:
