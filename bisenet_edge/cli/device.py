@@ -10,21 +10,19 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import sys
 import traceback
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from bisenet_edge import __version__
-from bisenet_edge.cli import device_profile
+from bisenet_edge.cli import device_profile, device_run
 from bisenet_edge.errors import BisenetEdgeError, MissingDependencyError
 
 PROGRAM = "bisenet-edge.pyz"
 EXIT_PROBLEM = 1
 EXIT_GATE_FAILED = 3
 EXIT_INTERRUPTED = 130
-BUDGET_VARIABLE = "BISENET_EDGE_LATENCY_BUDGET_MS"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -83,20 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     test.set_defaults(call=_selftest)
 
-    run = commands.add_parser("run", parents=[common, engine], help="segment a source into sinks")
-    run.add_argument("source", metavar="SOURCE", help="a video, a folder, synthetic://")
-    run.add_argument("sinks", metavar="SINK", nargs="+", help="overlay.mp4, a folder for PNG masks, null://")
-    run.add_argument("--frames", type=_count, metavar="N", help="stop after so many frames of the source")
-    run.add_argument("--seconds", type=_positive, metavar="S", help="stop after so many seconds")
-    run.add_argument(
-        "--latency-budget-ms",
-        type=_positive,
-        metavar="MS",
-        default=os.environ.get(BUDGET_VARIABLE) or None,
-        help=f"count masks older than this; exit 3 if the p99 frame age is above it (env {BUDGET_VARIABLE})",
-    )
-    run.set_defaults(call=_run)
-
+    device_run.add_parser(commands, (common, engine), _artifact_path, _show_progress)
     device_profile.add_parser(commands, common, _artifact_path, _show_progress)
 
     info = commands.add_parser("info", parents=[common], help="what is installed here")
@@ -141,61 +126,6 @@ def _selftest(arguments: argparse.Namespace) -> int:
         verdict = "passed" if result.passed else "FAILED"
         print(f"{verdict} (each frame needs {100 * result.min_agreement:g} %)")
     return 0 if result.passed else EXIT_GATE_FAILED
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from bisenet_edge.artifact import Artifact
-    from bisenet_edge.runtime import launch
-    from bisenet_edge.runtime.observer import Observer
-    from bisenet_edge.runtime.pipeline import RunOptions
-
-    class Events(Observer):
-        def event(self, text: str) -> None:
-            print(text, file=sys.stderr, flush=True)
-
-    report = launch.camera_to_mask(
-        Artifact.open(_artifact_path(arguments)),
-        launch.Job(
-            arguments.source,
-            tuple(arguments.sinks),
-            backend=arguments.backend,
-            precision=arguments.precision,
-            threads=arguments.threads,
-        ),
-        RunOptions(
-            latency_budget_ms=arguments.latency_budget_ms,
-            max_frames=arguments.frames,
-            max_seconds=arguments.seconds,
-            observers=(Events(),),
-        ),
-        progress=_show_progress,
-    )
-    if arguments.json:
-        print(json.dumps(report.to_json(), indent=2))
-    else:
-        print("\n".join(report.sentences()))
-        width = max(map(len, report.times()), default=0)
-        for name, times in report.times().items():
-            # Fewer than 100 frames have no 99th percentile.
-            p99 = f"{times.p99_ms:9.2f} ms" if times.p99_ms == times.p99_ms else "        -"
-            print(f"  {name:<{width}}  p50 {times.p50_ms:9.2f} ms   p90 {times.p90_ms:9.2f} ms   p99 {p99}")
-    for sink in report.failures:
-        print(f"error: sink {sink.uri} failed: {sink.failure}", file=sys.stderr)
-    return launch.exit_code(report)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
-    return value
 
 
 def _show_progress(step: str, done: int, total: int) -> None:

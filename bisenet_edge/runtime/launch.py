@@ -71,7 +71,9 @@ def camera_to_mask(
             ]
             notifier.loading("the engine")
             session = stack.enter_context(
-                open_session(artifact, job.precision, backend=job.backend, threads=job.threads)
+                open_session(
+                    artifact, job.precision, backend=job.backend, threads=job.threads, progress=progress
+                )
             )
             opening.pop_all()  # the run closes them; one that hangs must not be touched again
         signals.draining()
