@@ -21,7 +21,7 @@ class SinkReport:
     """What became of the masks at one sink; written + dropped = the run's `frames_delivered`.
 
     Attributes:
-        uri: how the user named it.
+        uri: how the user named it, without its token.
         written: frames that it took.
         dropped: frames of a live source that a newer one replaced, or that came after it had failed.
         failure: why it took no more; "" if it never failed.

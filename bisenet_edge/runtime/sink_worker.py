@@ -12,6 +12,7 @@ from bisenet_edge.runtime.run_report import SinkReport
 from bisenet_edge.runtime.sinks.base import Sink
 from bisenet_edge.runtime.slots import Handover, Slot, SlotPool, ToSource
 from bisenet_edge.runtime.status import RunStatus
+from bisenet_edge.runtime.uris import redacted
 
 FAULTS = (SinkError, OSError)
 """What a sink may suffer from the world outside. Anything else is a mistake in it, and ends the run."""
@@ -36,6 +37,7 @@ class SinkWorker:
     """Gives one sink its frames. Each of its counters belongs to one thread, so that none is lost.
 
     Attributes:
+        uri: of the sink, without its token.
         written: frames that the sink took.
         failure: why the sink takes no more; "" while it does.
         busy: it is in a call of the sink.
@@ -44,6 +46,7 @@ class SinkWorker:
 
     def __init__(self, sink: Sink, around: Surroundings) -> None:
         self.sink = sink
+        self.uri = redacted(sink.uri)
         self.written = 0
         self.failure = ""
         self.busy = False
@@ -113,7 +116,7 @@ class SinkWorker:
         """Counters so far: exact once the thread has ended."""
         # An abandoned thread may hold a slot that is neither written nor dropped, and never will be.
         dropped = self._offered - self.written if self.abandoned else self._replaced + self._lost
-        return SinkReport(self.sink.uri, self.written, dropped, self.failure, self._times.summary())
+        return SinkReport(self.uri, self.written, dropped, self.failure, self._times.summary())
 
     def _close_failed(self, error: Exception) -> None:
         """Keep what can be kept of a sink that failed, and why it did."""

@@ -88,7 +88,7 @@ class Stages:
         self.sinks = [SinkWorker(sink, around) for sink in sinks]
         self._capturing = _Worker("capture", self._capture, self)
         self._inferring = _Worker("infer", self._infer, self)
-        self._writing = [_Worker(f"sink {worker.sink.uri}", worker.run, self) for worker in self.sinks]
+        self._writing = [_Worker(f"sink {worker.uri}", worker.run, self) for worker in self.sinks]
 
     def start(self) -> None:
         """Start all threads."""
@@ -142,7 +142,7 @@ class Stages:
             if worker.busy and not worker.abandoned:
                 worker.abandon("it did not return from a write in time")
                 if not self.live:
-                    self.fail(SinkError("a sink does not return from a write", got=worker.sink.uri))
+                    self.fail(SinkError("a sink does not return from a write", got=worker.uri))
 
     def raise_if_hanging(self) -> None:
         """Raise what `give_up_hanging` left behind and the report would not tell.

@@ -77,5 +77,5 @@ class VitalSigns:
         for number, worker in enumerate(self._stages.sinks):
             if worker.failure and number not in self._failed:
                 self._failed.add(number)
-                events.append(f"sink {worker.sink.uri} failed and was closed: {worker.failure}")
+                events.append(f"sink {worker.uri} failed and was closed: {worker.failure}")
         return events

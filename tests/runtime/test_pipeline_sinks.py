@@ -200,6 +200,16 @@ def test_a_disk_that_is_full_ends_the_recording_and_not_the_run_fake(tmp_path, m
         assert kept.read() is not None
 
 
+def test_a_token_is_told_to_nobody() -> None:
+    notes = Notes()
+    sinks = [ListSink(failing_at(0, FULL_DISK), "http://:8080?token=hush"), ListSink()]
+    options = RunOptions(observers=(notes,))
+    report = run(NumberSource(60, live=True), Segmenter(EchoSession()), sinks, options=options)
+    told = f"{report.to_json()} {report.sentences()} {list(report.times())} {notes.events}"
+    assert "http://:8080?token=***" in told
+    assert "hush" not in told
+
+
 def test_a_live_run_ends_at_once_when_no_sink_is_left() -> None:
     sinks = [ListSink(failing_at(2, FULL_DISK)), ListSink(failing_at(4, SinkError("client gone")))]
     report = run(NumberSource(10**9, live=True), Segmenter(EchoSession()), sinks)
