@@ -30,9 +30,14 @@ def add_parser(
         progress: told how many frames are done.
     """
     parser = commands.add_parser("run", parents=list(parents), help="segment a source into sinks")
-    parser.add_argument("source", metavar="SOURCE", help="a video, a folder, synthetic://")
     parser.add_argument(
-        "sinks", metavar="SINK", nargs="+", help="overlay.mp4, a folder for PNG masks, null://"
+        "source", metavar="SOURCE", help="csi://0, v4l2://, rtsp://, http://, a video, a folder"
+    )
+    parser.add_argument(
+        "sinks",
+        metavar="SINK",
+        nargs="+",
+        help="overlay.mp4, a folder for PNG masks, http://:8080, shm://NAME, jsonl://FILE, null://",
     )
     parser.add_argument("--frames", type=_count, metavar="N", help="stop after so many frames of the source")
     parser.add_argument("--seconds", type=_positive, metavar="S", help="stop after so many seconds")
