@@ -37,7 +37,7 @@ def add_parser(
         "sinks",
         metavar="SINK",
         nargs="+",
-        help="overlay.mp4, a folder for PNG masks, http://:8080, shm://NAME, jsonl://FILE, null://",
+        help="overlay.mp4, a folder for PNG masks, http://:8080, rtsp://, shm://, jsonl://, mqtt://, null://",
     )
     parser.add_argument("--frames", type=_count, metavar="N", help="stop after so many frames of the source")
     parser.add_argument("--seconds", type=_positive, metavar="S", help="stop after so many seconds")

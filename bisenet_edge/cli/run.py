@@ -50,7 +50,7 @@ def command(
     SOURCE  csi://0, v4l2:///dev/video0, rtsp://..., http://..., a video, a picture,
             a folder of pictures, synthetic://?seconds=10&seed=0
     SINK    overlay.mp4, a folder (masks as PNG), http://:8080 (live page),
-            shm://NAME, jsonl://FILE, null://
+            rtsp://:8554/live, shm://NAME, jsonl://FILE, mqtt://HOST/TOPIC, null://
 
     From a camera the newest frame wins, and a sink that fails is left out: exit 1 at the end.
     Ctrl-C ends it in good order, a second one at once.
