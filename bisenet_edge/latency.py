@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Sequence, Union
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class LatencySummary:
     max_ms: float
 
     @classmethod
-    def of(cls, times_ms: Sequence[float]) -> LatencySummary:
+    def of(cls, times_ms: Union[Sequence[float], np.ndarray]) -> LatencySummary:
         """Summarise at least one time.
 
         Raises:

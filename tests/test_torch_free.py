@@ -98,7 +98,7 @@ def test_the_device_side_runs_without_torch(with_artifact, workplace):
     assert told["accuracy"]["images"] == 2
     assert told["accuracy"]["backend"] == "openvino"
     assert "pip install jinja2 matplotlib" in told["html"]
-    assert told["run"]["frames_written"] == 3
+    assert told["run"]["frames_delivered"] == 3
     assert told["device"] == 0
     assert sorted(p.name for p in (workplace / "masks").iterdir()) == [f"00000{i}.png" for i in range(3)]
     assert (workplace / "overlay.mp4").stat().st_size > 0

@@ -2,7 +2,7 @@
 
 The full command line needs click and offers every step; this one offers what a device does: `selftest`,
 `run`, `profile`, `info`, `doctor`. Exit codes are the same: 0 ok, 1 error or a problem that `doctor` found,
-2 usage, 3 the self-test failed or a profile is slower, 4 inconclusive.
+2 usage, 3 a gate failed, 4 inconclusive.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import signal
 import sys
-import threading
 import traceback
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from bisenet_edge import __version__
-from bisenet_edge.cli import device_profile
+from bisenet_edge.cli import device_profile, device_run
 from bisenet_edge.errors import BisenetEdgeError, MissingDependencyError
 
 PROGRAM = "bisenet-edge.pyz"
@@ -84,11 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     test.set_defaults(call=_selftest)
 
-    run = commands.add_parser("run", parents=[common, engine], help="segment a source into sinks")
-    run.add_argument("source", metavar="SOURCE", help="a video, a folder, synthetic://")
-    run.add_argument("sinks", metavar="SINK", nargs="+", help="overlay.mp4, a folder for PNG masks, null://")
-    run.set_defaults(call=_run)
-
+    device_run.add_parser(commands, (common, engine), _artifact_path, _show_progress)
     device_profile.add_parser(commands, common, _artifact_path, _show_progress)
 
     info = commands.add_parser("info", parents=[common], help="what is installed here")
@@ -133,45 +126,6 @@ def _selftest(arguments: argparse.Namespace) -> int:
         verdict = "passed" if result.passed else "FAILED"
         print(f"{verdict} (each frame needs {100 * result.min_agreement:g} %)")
     return 0 if result.passed else EXIT_GATE_FAILED
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from bisenet_edge.artifact import Artifact
-    from bisenet_edge.runtime import pipeline
-    from bisenet_edge.runtime.backends import open_session
-    from bisenet_edge.runtime.segmenter import Segmenter
-    from bisenet_edge.runtime.sinks import open_sink
-    from bisenet_edge.runtime.sources import open_source
-    from bisenet_edge.runtime.uris import refuse_clashes
-
-    refuse_clashes(arguments.source, arguments.sinks)
-    stop = threading.Event()
-    artifact = Artifact.open(_artifact_path(arguments))
-    with ExitStack() as stack:
-        # How systemd and docker end a service: what is on its way is written, files are closed, exit 0.
-        before = signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
-        stack.callback(signal.signal, signal.SIGTERM, before)
-        source = stack.enter_context(open_source(arguments.source))
-        labels = artifact.manifest.labels
-        sinks = [
-            stack.enter_context(open_sink(uri, labels, source.fps, live=source.live))
-            for uri in arguments.sinks
-        ]
-        session = stack.enter_context(
-            open_session(artifact, arguments.precision, backend=arguments.backend, threads=arguments.threads)
-        )
-        report = pipeline.run(source, Segmenter(session), sinks, progress=_show_progress, stop=stop).to_json()
-    if arguments.json:
-        print(json.dumps(report, indent=2))
-        return 0
-    written, dropped = report["frames_written"], report["frames_dropped"]
-    print(f"{written} masks, {dropped} frames dropped, {report['fps']:.1f} FPS")
-    for name, times in {**report["stages"], "frame age": report["frame_age"]}.items():
-        if times:
-            # Fewer than 100 frames have no 99th percentile.
-            p99 = f"{times['p99_ms']:9.2f} ms" if times["p99_ms"] is not None else "        -"
-            print(f"  {name:<10} p50 {times['p50_ms']:9.2f} ms   p99 {p99}")
-    return 0
 
 
 def _show_progress(step: str, done: int, total: int) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bisenet_edge.artifact import MANIFEST
 from bisenet_edge.cli.options import backend_option, find_artifact, json_option, threads_option
-from bisenet_edge.cli.render import Bars, emit, next_command, table
+from bisenet_edge.cli.render import Bars, emit, next_command, note, table
 from bisenet_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from bisenet_edge.runtime.run_report import RunReport
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command("run")
@@ -21,54 +23,70 @@ from bisenet_edge.errors import UsageError
 @click.option("--precision", default="", help="int8, bf16 or fp32 (default: what pays).")
 @backend_option
 @threads_option
+@click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames of the source.")
+@click.option("--seconds", type=POSITIVE, help="Stop after so many seconds.")
+@click.option(
+    "--latency-budget-ms",
+    type=POSITIVE,
+    envvar="BISENET_EDGE_LATENCY_BUDGET_MS",
+    show_envvar=True,
+    help="Count masks older than this; exit 3 if the p99 frame age is above it.",
+)
 @json_option
-def command(words: tuple[str, ...], precision: str, backend: str, threads: int, as_json: bool) -> None:
+def command(
+    *,
+    words: tuple[str, ...],
+    precision: str,
+    backend: str,
+    threads: int,
+    frames: int | None,
+    seconds: float | None,
+    latency_budget_ms: float | None,
+    as_json: bool,
+) -> int:
     """Segment SOURCE into one or more SINKs with ARTIFACT (default: the newest).
 
     \b
-    SOURCE  a video, a picture, a folder of pictures, synthetic://?seconds=10&seed=0
-    SINK    overlay.mp4, a folder (masks as PNG), null://
-    """
-    from bisenet_edge.runtime import pipeline
-    from bisenet_edge.runtime.backends import open_session
-    from bisenet_edge.runtime.report import update_report
-    from bisenet_edge.runtime.segmenter import Segmenter
-    from bisenet_edge.runtime.sinks import open_sink
-    from bisenet_edge.runtime.sources import open_source
-    from bisenet_edge.runtime.uris import refuse_clashes
+    SOURCE  csi://0, v4l2:///dev/video0, rtsp://..., http://..., a video, a picture,
+            a folder of pictures, synthetic://?seconds=10&seed=0
+    SINK    overlay.mp4, a folder (masks as PNG), http://:8080 (live page),
+            rtsp://:8554/live, shm://NAME, jsonl://FILE, mqtt://HOST/TOPIC, null://
 
-    path, source_uri, sink_uris = _split(words)
-    refuse_clashes(source_uri, sink_uris)
+    From a camera the newest frame wins, and a sink that fails is left out: exit 1 at the end.
+    Ctrl-C ends it in good order, a second one at once.
+    """
+    from bisenet_edge.runtime import launch
+    from bisenet_edge.runtime.observer import Observer
+    from bisenet_edge.runtime.pipeline import RunOptions
+    from bisenet_edge.runtime.report import update_report
+
+    class Events(Observer):
+        def event(self, text: str) -> None:
+            note(text)
+
+    path, source, sinks = _split(words)
     artifact = find_artifact(path, int8=False)
-    stop = threading.Event()
-    with ExitStack() as stack:
-        before = signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
-        stack.callback(signal.signal, signal.SIGTERM, before)
-        source = stack.enter_context(open_source(source_uri))
-        labels = artifact.manifest.labels
-        sinks = [
-            stack.enter_context(open_sink(uri, labels, source.fps, live=source.live)) for uri in sink_uris
-        ]
-        session = stack.enter_context(open_session(artifact, precision, backend=backend, threads=threads))
-        report = pipeline.run(source, Segmenter(session), sinks, progress=Bars(), stop=stop).to_json()
-    section = {
-        "source": source_uri,
-        "sinks": list(sink_uris),
-        "frames": report["frames_written"],
-        "dropped": report["frames_dropped"],
-        "wall_s": report["wall_s"],
-        "fps": report["fps"],
-        "frame_age": report["frame_age"],
-        "stages": report["stages"],
-    }
+    report = launch.camera_to_mask(
+        artifact,
+        launch.Job(source, sinks, backend=backend, precision=precision, threads=threads),
+        RunOptions(
+            latency_budget_ms=latency_budget_ms,
+            max_frames=frames,
+            max_seconds=seconds,
+            observers=(Events(),),
+        ),
+        progress=Bars(),
+    )
     if as_json:
-        emit(report)
+        emit(report.to_json())
     else:
-        _print(section)
-    update_report(artifact.path, "run", section)
-    if as_json:
-        return
-    next_command("bisenet-edge deploy jetson")
+        _print(report)
+    for sink in report.failures:
+        note(f"error: sink {sink.uri} failed: {sink.failure}")
+    update_report(artifact.path, "run", _section(report, source))
+    if not as_json:
+        next_command("bisenet-edge deploy jetson")
+    return launch.exit_code(report)
 
 
 def _split(words: tuple[str, ...]) -> tuple[Path | None, str, tuple[str, ...]]:
@@ -84,11 +102,26 @@ def _split(words: tuple[str, ...]) -> tuple[Path | None, str, tuple[str, ...]]:
     return artifact, rest[0], rest[1:]
 
 
-def _print(section: dict[str, Any]) -> None:
-    click.echo(
-        f"{section['frames']} frames to {', '.join(section['sinks'])}: {section['fps']:.1f} FPS, "
-        f"{section['dropped']} dropped\n"
-    )
-    named = {**section["stages"], "frame age": section["frame_age"]}
-    rows = [[name, t["p50_ms"], t["p90_ms"], t["p99_ms"]] for name, t in named.items() if t]
+def _print(report: RunReport) -> None:
+    click.echo("\n".join(report.sentences()) + "\n")
+    rows = [[name, t.p50_ms, t.p90_ms, t.p99_ms] for name, t in report.times().items()]
     click.echo(table(["stage (ms)", "p50", "p90", "p99"], rows))
+
+
+def _section(report: RunReport, source: str) -> dict[str, Any]:
+    """What `report.json` keeps of a run."""
+    from bisenet_edge.runtime.uris import redacted
+
+    section: dict[str, Any] = {
+        "source": redacted(source),
+        "sinks": [sink.uri for sink in report.sinks],
+        "frames": report.frames_delivered,
+        "dropped": report.frames_dropped,
+        "wall_s": round(report.wall_s, 4),
+        "fps": round(report.fps, 3),
+        "frame_age": report.frame_age.to_json() if report.frame_age else None,
+        "stages": {stage: summary.to_json() for stage, summary in report.stages.items()},
+    }
+    if report.latency_budget_ms is not None:
+        section.update(deadline_ms=report.latency_budget_ms, deadline_misses=report.deadline_misses)
+    return section

@@ -52,7 +52,7 @@ class Fit:
         # INTER_LINEAR differs between x86 and ARM by one in a quarter of the pixels; _EXACT does not.
         # Strong reduction aliases with bilinear sampling; INTER_AREA averages, and is exact on both.
         method = cv2.INTER_AREA if self.source_hw[0] >= 2 * height else cv2.INTER_LINEAR_EXACT
-        out[:height, :width] = cv2.resize(image, (width, height), interpolation=method)
+        cv2.resize(image, (width, height), dst=out[:height, :width], interpolation=method)
         return out
 
     def crop(self, mask: np.ndarray) -> np.ndarray:

@@ -1,76 +1,68 @@
-"""Camera to mask: capture, inference and output at the same time, each in its own thread.
+"""Camera to mask: capture, inference and output at the same time, each in a thread of its own.
 
-    source --> [queue of one] --> segmenter --> [queue of one] --> sinks
-       ^                                                             |
-       +------------------- slots that are free again ---------------+
+    source --> [room for one] --> segmenter --+--> [room for one] --> sink
+       ^                                      +--> [room for one] --> sink
+       |                                                               |
+       +--------------- slots that no sink needs any more -------------+
 
-A slot holds one frame and its mask, and travels round: no buffer is allocated per frame. A file is
-processed whole and in order, so a full queue makes its reader wait. From a live source the newest frame
-wins: it takes the place of the one that waits for inference, which is dropped and counted.
+A slot holds one frame and its mask, and travels round: no buffer is allocated per frame. All sinks read
+the same slot; the last one that is done gives it back.
+
+A file is processed whole and in order: whoever finds no room waits, and an error of any stage ends the
+run. From a live source the newest frame wins: it takes the place of the one that waits for inference,
+and at each sink of the one that waits there. A live run outlives a sink that fails: the sink is closed,
+the others go on, and the report says so.
+
+Counters are exact: captured = delivered + dropped, and at each sink written + dropped = delivered.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Deque, Dict, List, Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
-import numpy as np
-
-from bisenet_edge.frame import Frame
-from bisenet_edge.latency import LatencySummary
 from bisenet_edge.progress import Progress, quiet
-from bisenet_edge.runtime.segmenter import NEWEST_SAMPLES, Segmenter, StageClock
+from bisenet_edge.runtime.frame_age import FrameAges
+from bisenet_edge.runtime.observer import Observer
+from bisenet_edge.runtime.run_report import NO_SINK_LEFT, SECONDS, STOPPED, RunReport
+from bisenet_edge.runtime.segmenter import Segmenter
 from bisenet_edge.runtime.sinks import Sink
 from bisenet_edge.runtime.sources import Source
+from bisenet_edge.runtime.stages import Stages
+from bisenet_edge.runtime.vital_signs import Sensors, VitalSigns, blind
 
-# One each: being captured, waiting for inference, in inference, waiting for output, being written.
-# With fewer, a blocked sink would stop the capture of a live source.
-SLOTS = 5
+__all__ = ["RunOptions", "RunReport", "run"]
+
 POLL_S = 0.1
+HARD_END_S = 2.0
+"""How long threads may take to return after an error or a second signal."""
 
 
 @dataclass(frozen=True)
-class RunReport:
-    """What a run did.
+class RunOptions:
+    """How to run.
 
     Attributes:
-        frames_captured: frames read; = frames_written + frames_dropped.
-        frames_written: frames whose masks went to every sink.
-        frames_dropped: frames of a live source that a newer one replaced.
-        stopped: it was asked to stop before the source ended.
-        wall_s: seconds from the first read to the last closed sink.
-        stages: percentiles by stage: "decode", "resize", "infer", "sink" (see `segmenter.STAGES`).
-        frame_age: from a frame's capture until its mask is ready; None without frames.
+        latency_budget_ms: masks older than this are counted; None: none are.
+        max_frames: end after so many frames were captured.
+        max_seconds: end after so many seconds.
+        drain_s: how long frames on their way may take after the run was told to end. A sink or source
+            that has not returned from its call by then is left behind. Below systemd's TimeoutStopSec.
+        status_s: how often sinks and observers are told how the run is doing.
+        sensors: gives (temperature in degrees Celsius, power in mW), each None where not known; for the
+            status.
+        observers: told on the calling thread.
     """
 
-    frames_captured: int
-    frames_written: int
-    frames_dropped: int
-    stopped: bool
-    wall_s: float
-    stages: Dict[str, LatencySummary]
-    frame_age: Optional[LatencySummary]
-
-    @property
-    def fps(self) -> float:
-        """Masks written per second of wall time."""
-        return self.frames_written / self.wall_s
-
-    def to_json(self) -> Dict[str, Any]:
-        return {
-            "frames_captured": self.frames_captured,
-            "frames_written": self.frames_written,
-            "frames_dropped": self.frames_dropped,
-            "stopped": self.stopped,
-            "wall_s": round(self.wall_s, 4),
-            "fps": round(self.fps, 3),
-            "stages": {stage: summary.to_json() for stage, summary in self.stages.items()},
-            "frame_age": self.frame_age.to_json() if self.frame_age else None,
-        }
+    latency_budget_ms: Optional[float] = None
+    max_frames: Optional[int] = None
+    max_seconds: Optional[float] = None
+    drain_s: float = 10.0
+    status_s: float = 1.0
+    sensors: Sensors = blind
+    observers: Tuple[Observer, ...] = ()
 
 
 def run(
@@ -78,6 +70,7 @@ def run(
     segmenter: Segmenter,
     sinks: Sequence[Sink],
     *,
+    options: Optional[RunOptions] = None,
     progress: Progress = quiet,
     stop: Optional[threading.Event] = None,
 ) -> RunReport:
@@ -86,189 +79,134 @@ def run(
     Args:
         source: stays open.
         segmenter: used by one other thread meanwhile.
-        sinks: closed at the end, or aborted when anything raises.
+        sinks: closed at the end, or aborted when anything raises (what becomes of a recording then, it
+            knows itself). One that hangs is neither.
+        options: limits, budget and observers.
         progress: told on the calling thread, about ten times a second; total 0 = unknown.
         stop: when set (by a signal handler), no more frames are read, those on their way are written,
-            and files are closed. The first KeyboardInterrupt sets it.
+            and files are closed. The first KeyboardInterrupt sets it; a second one does not wait.
 
     Raises:
-        Whatever a stage raised: the original exception, after all threads have ended.
+        Whatever a stage raised: the original exception, after all threads have ended. Sinks of a live
+        source that failed are in the report instead.
+        SourceError, BackendError: the source or the engine did not return from a call in time.
     """
-    work = _Run(source, segmenter, sinks, stop or threading.Event())
-    start_s = time.monotonic()
-    try:
-        work.execute(progress)
-        for sink in sinks:
-            sink.close()
-    except BaseException:
-        for sink in sinks:
-            sink.abort()
-        raise
-    return work.report(time.monotonic() - start_s)
+    chosen = options or RunOptions()
+    watch = _Watch(source, segmenter, sinks, chosen, stop or threading.Event())
+    return watch.run(progress)
 
 
-class _Slot:
-    """One frame on its way round, and the buffers that it needs.
-
-    Attributes:
-        frame: None until it was first used; later the last frame, whose image is written over.
-        buffer: uint8 [H, W] of the network's size.
-        mask: the part of `buffer` that shows the picture.
-    """
-
-    def __init__(self, buffer: np.ndarray) -> None:
-        self.frame: Optional[Frame] = None
-        self.buffer = buffer
-        self.mask = buffer
-
-
-class _Queue:
-    """Hands slots from one thread to the next; `queue.Queue` can neither be closed nor replace its item."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._slots: Deque[_Slot] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-
-    def put(self, slot: _Slot, newest_wins: bool = False) -> Optional[_Slot]:
-        """Add a slot. When full, wait; or with `newest_wins` give back the oldest, which it replaces."""
-        with self._changed:
-            if not newest_wins:
-                self._changed.wait_for(lambda: self._closed or len(self._slots) < self._capacity)
-            if self._closed:
-                return None
-            displaced = self._slots.popleft() if len(self._slots) >= self._capacity else None
-            self._slots.append(slot)
-            self._changed.notify_all()
-            return displaced
-
-    def get(self) -> Optional[_Slot]:
-        """Take the oldest slot, waiting for one; None once the queue is closed and empty."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._slots))
-            slot = self._slots.popleft() if self._slots else None
-            self._changed.notify_all()
-            return slot
-
-    def close(self, *, discard: bool = False) -> None:
-        """Let nothing more in; `discard` what is inside, too."""
-        with self._changed:
-            self._closed = True
-            if discard:
-                self._slots.clear()
-            self._changed.notify_all()
-
-
-class _Run:
-    """The three stages of one run and what flows between them."""
+class _Watch:
+    """What the calling thread does while the stages work."""
 
     def __init__(
-        self, source: Source, segmenter: Segmenter, sinks: Sequence[Sink], stop: threading.Event
+        self,
+        source: Source,
+        segmenter: Segmenter,
+        sinks: Sequence[Sink],
+        options: RunOptions,
+        stop: threading.Event,
     ) -> None:
         self._source = source
-        self._segmenter = segmenter
-        self._sinks = sinks
+        self._options = options
         self._stop = stop
-        self._free = _Queue(SLOTS)
-        self._to_infer = _Queue(1)
-        self._to_sink = _Queue(1)
-        for _ in range(SLOTS):
-            self._free.put(_Slot(segmenter.new_mask()))
-        self._clock = StageClock()
-        self._ages_ms: Deque[float] = deque(maxlen=NEWEST_SAMPLES)
-        self._captured = self._written = self._dropped = 0
-        self._ended = False
+        self._ages = FrameAges(options.latency_budget_ms)
+        limit = -1 if options.max_frames is None else options.max_frames
+        self._stages = Stages(source, segmenter, sinks, self._ages, limit)
+        self._signs = VitalSigns(source, self._stages, options.sensors)
+        self._start_s = time.monotonic()
 
-    def execute(self, progress: Progress) -> None:
-        """Run the stages until the source ends, `stop` is set or one of them raises."""
-        with ThreadPoolExecutor(max_workers=3, thread_name_prefix="bisenet-edge") as pool:
+    def run(self, progress: Progress) -> RunReport:
+        stages = self._stages
+        try:
+            stages.start()
+            self._until_ended(progress)
+            stages.raise_error()
+            stages.close_sinks()
+            self._tell_events()
+            stages.raise_if_hanging()
+        except BaseException:
+            stages.end_now()
+            stages.join(HARD_END_S)
+            stages.abort_sinks()
+            raise
+        progress("frames", stages.delivered, stages.delivered)
+        return self._report()
+
+    def _until_ended(self, progress: Progress) -> None:
+        while self._stages.running:
             try:
-                stages = [pool.submit(stage) for stage in (self._capture, self._infer, self._output)]
-                for stage in stages:
-                    stage.add_done_callback(self._end_if_failed)
-                self._watch(stages, progress)
-            except BaseException:
-                self._end_now()
-                raise
-        for stage in stages:
-            stage.result()
-        progress("frames", self._written, self._written)
-
-    def report(self, wall_s: float) -> RunReport:
-        return RunReport(
-            frames_captured=self._captured,
-            frames_written=self._written,
-            frames_dropped=self._dropped,
-            stopped=not self._ended,
-            wall_s=wall_s,
-            stages=self._clock.summaries(),
-            frame_age=LatencySummary.of(self._ages_ms) if self._ages_ms else None,
-        )
-
-    def _watch(self, stages: List[Future[None]], progress: Progress) -> None:
-        pending = set(stages)
-        while pending:
-            try:
-                pending = wait(pending, timeout=POLL_S).not_done
-                self._tell(progress)
+                self._stages.something_ended.wait(POLL_S)
+                self._stages.something_ended.clear()
+                self._tell_progress(progress)
+                self._look(time.monotonic())
             except KeyboardInterrupt:
                 if self._stop.is_set():
                     raise  # the second one: the user does not want to wait
                 self._stop.set()
 
-    def _tell(self, progress: Progress) -> None:
+    def _look(self, now_s: float) -> None:
+        """See whether it is time to end, to tell how the run is doing, or to wait no longer."""
+        stages, options = self._stages, self._options
+        if stages.halted_s is None:
+            self._halt_if_due(now_s)
+        elif now_s > stages.halted_s + options.drain_s:
+            stages.give_up_hanging()
+            if now_s > stages.halted_s + options.drain_s + HARD_END_S:
+                stages.raise_error()
+                stages.raise_if_hanging()
+        self._tell_events()
+        if self._signs.due(now_s, options.status_s):
+            status, alive = self._signs.read(now_s)
+            for worker in stages.sinks:
+                worker.tell(status)
+            for observer in options.observers:
+                observer.status(status, alive=alive)
+
+    def _halt_if_due(self, now_s: float) -> None:
+        limit_s = self._options.max_seconds
+        if self._stop.is_set():
+            reason = STOPPED
+        elif limit_s is not None and now_s - self._start_s >= limit_s:
+            reason = SECONDS
+        elif self._stages.sinks and all(worker.failure for worker in self._stages.sinks):
+            reason = NO_SINK_LEFT
+        else:
+            return
+        self._stages.halt(reason)
+        for observer in self._options.observers:
+            observer.stopping()
+
+    def _tell_events(self) -> None:
+        for text in self._signs.new_events():
+            for observer in self._options.observers:
+                observer.event(text)
+
+    def _tell_progress(self, progress: Progress) -> None:
         # done == total means the end, and is told once; a video's header may promise too few frames.
-        done, total = self._written, self._source.count or 0
+        done, total = self._stages.delivered, self._source.count or 0
         if done:
             progress("frames", done, total if total > done else 0)
 
-    def _capture(self) -> None:
-        while not self._stop.is_set():
-            slot = self._free.get()
-            if slot is None:
-                return
-            start_ns = time.perf_counter_ns()
-            frame = self._source.read(slot.frame.image if slot.frame else None)
-            if frame is None:
-                self._ended = True
-                break
-            self._clock.add("decode", start_ns, time.perf_counter_ns())
-            slot.frame = frame
-            self._captured += 1
-            displaced = self._to_infer.put(slot, newest_wins=self._source.live)
-            if displaced is not None:
-                self._dropped += 1
-                self._free.put(displaced)
-        self._to_infer.close()
-
-    def _infer(self) -> None:
-        for slot in iter(self._to_infer.get, None):
-            assert slot.frame is not None
-            slot.mask = self._segmenter.segment(slot.frame.image, slot.buffer, self._clock)
-            self._ages_ms.append((time.monotonic_ns() - slot.frame.captured_ns) / 1e6)
-            self._to_sink.put(slot)
-        self._to_sink.close()
-
-    def _output(self) -> None:
-        full = np.empty((0, 0), np.uint8)
-        for slot in iter(self._to_sink.get, None):
-            assert slot.frame is not None
-            start_ns = time.perf_counter_ns()
-            source_hw = slot.frame.image.shape[:2]
-            if full.shape != source_hw:
-                full = np.empty(source_hw, np.uint8)
-            mask = self._segmenter.to_source(slot.mask, source_hw, full)
-            for sink in self._sinks:
-                sink.write(slot.frame, mask)
-            self._clock.add("sink", start_ns, time.perf_counter_ns())
-            self._written += 1
-            self._free.put(slot)
-
-    def _end_if_failed(self, stage: Future[None]) -> None:
-        if stage.exception() is not None:
-            self._end_now()
-
-    def _end_now(self) -> None:
-        for queue in (self._free, self._to_infer, self._to_sink):
-            queue.close(discard=True)
+    def _report(self) -> RunReport:
+        stages = self._stages
+        sinks = tuple(worker.report() for worker in stages.sinks)
+        times = stages.clock.summaries()
+        writes = [sink.write for sink in sinks if sink.write]
+        if writes:
+            times["sink"] = max(writes, key=lambda summary: summary.p50_ms)
+        return RunReport(
+            frames_captured=stages.captured,
+            frames_delivered=stages.delivered,
+            frames_dropped=stages.dropped,
+            ended_by=stages.ended_by,
+            wall_s=time.monotonic() - self._start_s,
+            stages=times,
+            frame_age=self._ages.ring.summary(),
+            latency_budget_ms=self._options.latency_budget_ms,
+            deadline_misses=self._ages.misses,
+            clock_jumps=self._ages.clock_jumps,
+            reopened=self._source.reopened,
+            corrupt=self._source.corrupt,
+            sinks=sinks,
+        )

@@ -224,7 +224,7 @@ def test_run_of_a_named_artifact_as_json(with_artifact, bisenet_edge):
     code, out, err = bisenet_edge("run", str(with_artifact), CLIP, "null://", "--precision", "fp32", "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)
-    assert (told["frames_written"], told["frames_dropped"]) == (4, 0)
+    assert (told["frames_delivered"], told["frames_dropped"]) == (4, 0)
     run = json.loads((with_artifact / "report.json").read_text())["run"]
     assert (run["source"], run["frames"]) == (CLIP, 4)
 

@@ -129,9 +129,9 @@ def test_run_makes_masks_of_a_synthetic_street(tmp_path, capsys):
     source, masks = "synthetic://?size=64x32&fps=10&seconds=0.5", tmp_path / "masks"
     assert device.main(["run", source, str(masks), "null://", *options]) == 0
     assert len(list(masks.glob("*.png"))) == 5
-    assert "5 masks" in capsys.readouterr().out
+    assert "5 frames to" in capsys.readouterr().out
     assert device.main(["run", source, "null://", *options, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["frames_written"] == 5
+    assert json.loads(capsys.readouterr().out)["frames_delivered"] == 5
 
 
 def test_a_sink_that_cannot_be_opened_leaves_nothing_of_the_others(tmp_path, capsys):
@@ -156,4 +156,4 @@ def test_sigterm_ends_a_run_with_whole_files(tmp_path):
     assert process.returncode == 0, errors
     report = json.loads(printed)
     assert report["stopped"]
-    assert len(list((tmp_path / "masks").glob("*.png"))) == report["frames_written"] > 0
+    assert len(list((tmp_path / "masks").glob("*.png"))) == report["frames_delivered"] > 0

@@ -151,6 +151,7 @@ def test_the_pyz_holds_the_device_side_only():
         "bisenet_edge/cli/__init__.py",
         "bisenet_edge/cli/device.py",
         "bisenet_edge/cli/device_profile.py",
+        "bisenet_edge/cli/device_run.py",
     ]
     assert "bisenet_edge/runtime/selftest.py" in names
     assert not [n for n in names if "toolchain" in n or "__pycache__" in n or n.endswith(".safetensors")]

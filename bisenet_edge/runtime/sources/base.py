@@ -28,12 +28,14 @@ class Source(ABC):
         count: number of frames, None if unknown. A video's header may be off by a few.
         corrupt: damaged frames of a camera or stream that were thrown away, as far as that can be known.
         reopened: how many times a live source was lost and opened again.
+        attempts: how many times that was tried.
     """
 
     live = False
     clock = "arrival"
     corrupt = 0
     reopened = 0
+    attempts = 0
 
     def __init__(self, uri: str, *, fps: float, size_hw: Tuple[int, int], count: Optional[int]) -> None:
         self.uri = redacted(uri)

@@ -107,6 +107,7 @@ class ReopeningSource(Source):
         return self._frame_ns
 
     def _try_to_open(self) -> None:
+        self.attempts += 1
         try:
             self._take(self._opener(self._interrupted))
         except SourceError as error:
