@@ -1,8 +1,7 @@
 """The command line of a device: what `bisenet-edge.pyz` runs. Standard library only until a command starts.
 
-The full command line needs click and offers every step; this one offers what a device does: `selftest`,
-`run`, `profile`, `info`, `doctor`. Exit codes are the same: 0 ok, 1 error or a problem that `doctor` found,
-2 usage, 3 a gate failed, 4 inconclusive.
+The full command line needs click and offers every step; this one offers what a device does. Exit codes are
+the same: 0 ok, 1 error or a problem that `doctor` found, 2 usage, 3 a gate failed, 4 inconclusive.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from bisenet_edge import __version__
-from bisenet_edge.cli import device_profile, device_run
+from bisenet_edge.cli import device_compile, device_profile, device_run
 from bisenet_edge.errors import BisenetEdgeError, MissingDependencyError
 
 PROGRAM = "bisenet-edge.pyz"
@@ -59,9 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show tracebacks")
     engine = argparse.ArgumentParser(add_help=False)
     engine.add_argument(
-        "--backend", default="auto", help="openvino, onnxruntime or reference (default: the first installed)"
+        "--backend",
+        default="auto",
+        help="tensorrt, cpu, openvino, onnxruntime or reference (default: tensorrt on a Jetson, else cpu)",
     )
-    engine.add_argument("--precision", default="", help="int8, bf16 or fp32 (default: the artifact's)")
+    engine.add_argument("--precision", default="", help="int8, fp16, bf16 or fp32 (default: what pays)")
     engine.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
 
     parser = argparse.ArgumentParser(prog=PROGRAM, description="Street scenes to masks, on this device.")
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     test.set_defaults(call=_selftest)
 
+    device_compile.add_parsers(commands, common, _artifact_path, _show_progress)
     device_run.add_parser(commands, (common, engine), _artifact_path, _show_progress)
     device_profile.add_parser(commands, common, _artifact_path, _show_progress)
 
@@ -113,7 +115,11 @@ def _selftest(arguments: argparse.Namespace) -> int:
 
     artifact = Artifact.open(_artifact_path(arguments))
     with open_session(
-        artifact, arguments.precision, backend=arguments.backend, threads=arguments.threads
+        artifact,
+        arguments.precision,
+        backend=arguments.backend,
+        threads=arguments.threads,
+        progress=_show_progress,
     ) as session:
         result = selftest(artifact, session, arguments.min_agreement)
     if arguments.json:
@@ -154,6 +160,7 @@ def _info(arguments: argparse.Namespace) -> int:
             "precisions": [name for name, file in MODEL_FILES.items() if file in manifest.files],
         },
         "engines": {
+            "tensorrt": _has("tensorrt"),
             "openvino": _has("openvino"),
             "onnxruntime": _has("onnxruntime") and _has("onnx"),
             "reference": _has("onnxruntime"),

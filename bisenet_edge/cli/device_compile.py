@@ -28,9 +28,7 @@ def add_parsers(
     made = commands.add_parser(
         "compile", parents=[common], help="build and test the TensorRT engines (exit 3: a self-test failed)"
     )
-    made.add_argument(
-        "--precision", default="best", help="int8, fp16, fp32 or best: the faster one"
-    )
+    made.add_argument("--precision", default="best", help="int8, fp16, fp32 or best: the faster one")
     made.add_argument("--workspace-mb", type=int, help="most memory that a kernel may use (default: all)")
     made.add_argument("--opt-level", type=int, help="0 builds fast, 5 tries the most kernels (default: 3)")
     made.add_argument("--rebuild", action="store_true", help="build even when the cache has one that serves")
