@@ -46,8 +46,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)  ## The whole job once: export, check, profile, run, deploy.
 	$(BIN)/bisenet-edge demo $(if $(DATA),--data '$(DATA)')
 
-test: $(STAMP)  ## Run the tests.
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## Run the tests, on two cores.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint types floors test  ## Everything that must pass before a commit.
 

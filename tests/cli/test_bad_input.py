@@ -309,7 +309,13 @@ CASES = (
     # Sources and sinks
     Case("source scheme", "run sythetic://x null://", 2, ("did you mean 'synthetic'?",), artifact=True),
     Case("sink scheme", f"run {CLIP} nul://x", 2, ("did you mean 'null'?",), artifact=True),
-    Case("camera", "run rtsp://camera null://", 2, ("not in this version", "rtsp://camera"), artifact=True),
+    Case(
+        "camera that is not there",
+        "run rtsp://user:secret@127.0.0.1:1/live null://",
+        1,
+        ("a source cannot be opened", "127.0.0.1:1/live"),
+        artifact=True,
+    ),
     Case(
         "option of a source", "run synthetic://?sede=1 null://", 2, ("did you mean 'seed'?",), artifact=True
     ),
