@@ -18,8 +18,15 @@ from bisenet_edge.resources import data_folder
 DEFAULT_BOARD = "orin-nano"
 
 _REQUIRED = {"title": str, "jetpack": list, "has_int8": bool, "sources": list}
-_OPTIONAL = {"compute_capability": str, "memory_gb": (int, float), "dla_cores": int, "mode": list}
+_OPTIONAL = {
+    "compute_capability": str,
+    "memory_gb": (int, float),
+    "dla_cores": int,
+    "latency_budget_ms": (int, float),
+    "mode": list,
+}
 _MODE_OPTIONAL = {
+    "nvpmodel": str,
     "memory_bandwidth_gb_s": (int, float),
     "int8_dense_tops": (int, float),
     "int8_sparse_tops": (int, float),
@@ -41,6 +48,8 @@ class PowerMode:
         gpu_int8_dense_tops: `int8_dense_tops` of the GPU alone, where the other counts the DLA cores too.
         fp16_dense_tflops: peak of the GPU in FP16, 10^12 operations per second.
         tops_include_dla: `int8_*_tops` count the DLA cores, which this package does not use.
+        nvpmodel: name of the power mode that these figures belong to, as `nvpmodel -q` prints it. Numbers of
+            modes differ between boards and releases, names do not.
     """
 
     name: str
@@ -50,6 +59,7 @@ class PowerMode:
     gpu_int8_dense_tops: Optional[float] = None
     fp16_dense_tflops: Optional[float] = None
     tops_include_dla: bool = False
+    nvpmodel: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,8 @@ class Board:
         memory_gb: shared by CPU and GPU.
         dla_cores: deep learning accelerators beside the GPU.
         modes: peak figures, one entry per power mode that has figures of its own.
+        latency_budget_ms: p99 from a frame to its mask that is wanted of it, no measurement: a release that
+            misses it is not switched to, unless the service's LATENCY_BUDGET_MS says otherwise.
     """
 
     name: str
@@ -77,6 +89,7 @@ class Board:
     memory_gb: Optional[float] = None
     dla_cores: Optional[int] = None
     modes: Tuple[PowerMode, ...] = ()
+    latency_budget_ms: Optional[float] = None
 
     @classmethod
     def from_toml(cls, path: Path) -> Board:

@@ -24,6 +24,13 @@ def data_folder(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
+def licence_file() -> Path:
+    """The text of the licence that the package is under."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_data" / "LICENSE"
+    return installed if installed.is_file() else package.parent / "LICENSE"
+
+
 def shipped_checkpoint() -> Path:
     """The checkpoint that comes with the package."""
     return Path(__file__).resolve().parent / "weights" / SHIPPED_CHECKPOINT

@@ -15,6 +15,11 @@ def test_every_shipped_board_is_readable(name):
     assert board.sources
     # A Jetson has a GPU; a figure that counts sparsity must not pass for a dense one.
     assert bool(board.jetpack) == (board.compute_capability is not None)
+    # What an installation is held to, and the power mode that the figures are of.
+    assert bool(board.jetpack) == (board.latency_budget_ms is not None)
+    assert all(mode.nvpmodel for mode in board.modes)
+    assert bool(board.jetpack) == bool(board.modes)
+    assert "not confirmed" not in " ".join(board.sources), "a figure without a source is left out"
     for mode in board.modes:
         if mode.int8_dense_tops and mode.int8_sparse_tops:
             assert mode.int8_sparse_tops == pytest.approx(2 * mode.int8_dense_tops, rel=0.02)

@@ -24,6 +24,9 @@ NEEDED = (
     "bisenet_edge/_data/deploy/boards/orin-nano.toml",
     "bisenet_edge/_data/deploy/boards/cpu.toml",
     "bisenet_edge/_data/deploy/install.sh.in",
+    "bisenet_edge/_data/deploy/service.sh",
+    "bisenet_edge/_data/deploy/verify-and-install.sh",
+    "bisenet_edge/_data/deploy/bisenet-edge.env",
     "bisenet_edge/_data/deploy/bundle-readme.txt.in",
     "bisenet_edge/_data/deploy/bisenet-edge.service",
     "bisenet_edge/_data/docker/Dockerfile.jetson",
@@ -67,6 +70,7 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     data = {f"bisenet_edge/_data/{name}" for folder in DATA_FOLDERS for name in files_under(ROOT / folder)}
+    data.add("bisenet_edge/_data/LICENSE")
     info = {
         f"{INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from bisenet_edge import __version__
-from bisenet_edge.cli import device_compile, device_profile, device_run
+from bisenet_edge.cli import device_compile, device_install, device_profile, device_run
 from bisenet_edge.errors import BisenetEdgeError, MissingDependencyError
 
 PROGRAM = "bisenet-edge.pyz"
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     device_compile.add_parsers(commands, common, _artifact_path, _show_progress)
     device_run.add_parser(commands, (common, engine), _artifact_path, _show_progress)
     device_profile.add_parser(commands, common, _artifact_path, _show_progress)
+    device_install.add_parsers(commands, common, _artifact_path, _show_progress, main)
 
     info = commands.add_parser("info", parents=[common], help="what is installed here")
     info.set_defaults(call=_info)

