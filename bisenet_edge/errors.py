@@ -12,6 +12,7 @@
     ├── SourceError           a camera, video or folder that cannot be read
     │   └── SourceLostError   a camera or stream that worked and has stalled or ended: open it again
     ├── SinkError             an output that cannot be written
+    ├── DeliveryError         a device that cannot be reached, or on which a deployment failed
     └── MissingDependencyError     an optional package that is not installed
 
 The command line is the one place that turns them into text and an exit code.
@@ -94,6 +95,10 @@ class SourceLostError(SourceError):
 
 class SinkError(BisenetEdgeError):
     """An output that cannot be written."""
+
+
+class DeliveryError(BisenetEdgeError):
+    """A device that cannot be reached, or on which a deployment failed."""
 
 
 class MissingDependencyError(BisenetEdgeError):

@@ -29,6 +29,7 @@ NEEDED = (
     "bisenet_edge/_data/deploy/bisenet-edge.env",
     "bisenet_edge/_data/deploy/bundle-readme.txt.in",
     "bisenet_edge/_data/deploy/bisenet-edge.service",
+    "bisenet_edge/_data/deploy/remote/job.sh",
     "bisenet_edge/_data/docker/Dockerfile.jetson",
 )
 USE_INSTALLED = """
@@ -80,6 +81,7 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel):
     assert {Path(name).parts[1] for name in names if name.count("/") > 1 and "info/" not in name} == {
         "_data",
         "cli",
+        "delivery",
         "runtime",
         "toolchain",
         "weights",
