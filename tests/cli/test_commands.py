@@ -232,7 +232,7 @@ def test_run_of_a_named_artifact_as_json(with_artifact, bisenet_edge):
 def test_deploy_packs_the_newest_artifact(with_artifact, workplace, bisenet_edge):
     code, out, err = bisenet_edge("deploy", "jetson")
     assert (code, err) == (0, "")
-    path = next_command(out).split()[1]
+    path = next(line for line in out.splitlines() if line.startswith("by hand: scp ")).split()[3]
     assert (workplace / path).is_file()
     assert "not measured on a Jetson" in out
     code, out, err = bisenet_edge("deploy", "jetson", "--board", "agx-orin", "--out", "there", "--json")
