@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
-from throwaway_sshd import free_port
+from throwaway_sshd import free_port, wait_until
 
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.boards import load_board
@@ -130,6 +132,25 @@ def test_cut_at_every_step_of_the_real_installer(device, reach, sshd, proxy, sma
     assert device.current == result.steps[-1].detail
     assert result.notes
     assert len([p for p in (device.prefix / "jobs").iterdir() if p.is_dir()]) == 1, "installed once"
+
+
+def test_ctrl_c_ends_the_command_and_not_the_installation(device, reach, with_artifact):
+    words = ["deploy", "jetson", "--host", "jet", *reach, "--any-machine", "--allow-unsigned"]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "bisenet_edge", *words, "--latency-budget-ms", "none"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until((device.prefix / "jobs" / "last").exists, "the device is at work")
+    os.killpg(command.pid, signal.SIGINT)  # as a terminal does: to the command and each ssh
+    _, err = command.communicate()
+    assert command.returncode == 130, err
+    assert "the same command finds out and goes on" in err
+    wait_until(device.job_is_over, "the device ends the job by itself")
+    assert device.current.startswith("bisenet-edge-orin-nano-")
 
 
 def test_other_content_than_was_signed_is_refused(device, reach, small_artifact, tmp_path):
