@@ -19,7 +19,7 @@ DATA_FOLDERS = ("calibration", "deploy", "docker")
 INFO = f"bisenet_edge-{__version__}.dist-info"
 NEEDED = (
     "bisenet_edge/weights/bisenet-xception39-camvid.safetensors",
-    "bisenet_edge/runtime/templates/report.html.j2",
+    "bisenet_edge/runtime/report/templates/report.html.j2",
     "bisenet_edge/_data/calibration/streets.toml",
     "bisenet_edge/_data/deploy/boards/orin-nano.toml",
     "bisenet_edge/_data/deploy/boards/cpu.toml",

@@ -31,13 +31,13 @@ sys.meta_path[:] = [f for f in sys.meta_path if f in (
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.cli import device
 from bisenet_edge.errors import BackendError
-from bisenet_edge.runtime import pipeline
+from bisenet_edge.runtime.pipeline.run import run
 from bisenet_edge.runtime.accuracy import Gate, compare
 from bisenet_edge.runtime.backends import open_session
 from bisenet_edge.runtime.datasets import open_dataset
-from bisenet_edge.runtime.profiler import Case, ProfileOptions, profile
-from bisenet_edge.runtime.report import update_report
-from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.profile.profiler import Case, ProfileOptions, profile
+from bisenet_edge.runtime.report.sections import update_report
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
 from bisenet_edge.runtime.selftest import selftest
 from bisenet_edge.runtime.sinks import open_sink
 from bisenet_edge.runtime.sources import open_source
@@ -76,7 +76,7 @@ uri = "synthetic://?size=120x90&seconds=0.3&fps=10"
 labels = artifact.manifest.labels
 with open_source(uri) as source, open_sink("masks/", labels, 10.0) as masks, \\
         open_sink("overlay.mp4", labels, 10.0) as video, open_session(artifact) as session:
-    told["run"] = pipeline.run(source, Segmenter(session), [masks, video]).to_json()
+    told["run"] = run(source, Segmenter(session), [masks, video]).to_json()
 
 told["device"] = device.main(["selftest", "--artifact", str(artifact_path), "--min-agreement", "0.9"])
 told["loaded"] = sorted(absent & set(sys.modules))

@@ -41,7 +41,7 @@ def command(
     """
     from bisenet_edge.runtime.accuracy import Gate, accuracy_text, compare
     from bisenet_edge.runtime.datasets import open_dataset
-    from bisenet_edge.runtime.report import update_report
+    from bisenet_edge.runtime.report.sections import update_report
 
     refuse_null(options["backend"])
     found = find_artifact(artifact)

@@ -53,7 +53,7 @@ def command(artifact: Path | None, compiler: str, as_json: bool, **options: Any)
     Engines are kept in ~/.cache/bisenet-edge, or $BISENET_EDGE_CACHE. Exit code 3: an engine's masks
     differ from the bundled ones; it is not used.
     """
-    from bisenet_edge.runtime.report import update_report
+    from bisenet_edge.runtime.report.sections import update_report
     from bisenet_edge.runtime.tensorrt.compile_text import compile_text
 
     if compiler not in COMPILERS:

@@ -86,7 +86,7 @@ def _make_folder(out: Path) -> None:
 def _summary(out: Path, spent: list[list[Any]]) -> None:
     from bisenet_edge.artifact import newest_artifact
     from bisenet_edge.cli.options import ARTIFACTS
-    from bisenet_edge.runtime.report import read_report
+    from bisenet_edge.runtime.report.sections import read_report
 
     artifact: Artifact = newest_artifact(out / ARTIFACTS)
     report = read_report(artifact.path)

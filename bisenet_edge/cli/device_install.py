@@ -76,7 +76,7 @@ def _fits(arguments: argparse.Namespace, board: Path) -> int:
 def _budget(arguments: argparse.Namespace, path: Path, progress: Progress) -> int:
     from bisenet_edge.artifact import Artifact
     from bisenet_edge.runtime.backends import open_session
-    from bisenet_edge.runtime.latency_gate import check_latency
+    from bisenet_edge.runtime.pipeline.latency_gate import check_latency
 
     engine = {"backend": arguments.backend, "threads": arguments.threads}
     with open_session(Artifact.open(path), arguments.precision, **engine) as session:
@@ -86,7 +86,7 @@ def _budget(arguments: argparse.Namespace, path: Path, progress: Progress) -> in
 
 
 def _serve(arguments: argparse.Namespace, main: Callable[[List[str]], int]) -> int:
-    from bisenet_edge.runtime.service_environment import job_from_environment
+    from bisenet_edge.runtime.pipeline.service_environment import job_from_environment
 
     source, sinks, budget_ms = job_from_environment()
     if budget_ms is not None:

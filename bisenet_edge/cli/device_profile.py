@@ -54,10 +54,10 @@ def _percent(text: str) -> float:
 def _profile(arguments: argparse.Namespace, path: Path, progress: Progress) -> int:
     from bisenet_edge.artifact import Artifact
     from bisenet_edge.runtime.backends import open_session
-    from bisenet_edge.runtime.profile_artifacts import flavours, profile_artifacts
-    from bisenet_edge.runtime.profile_compare import compare, load_profile, refusal
-    from bisenet_edge.runtime.profile_text import comparison_text, profile_text
-    from bisenet_edge.runtime.profiler import ProfileOptions
+    from bisenet_edge.runtime.profile.artifacts import flavours, profile_artifacts
+    from bisenet_edge.runtime.profile.compare import compare, load_profile, refusal
+    from bisenet_edge.runtime.profile.profiler import ProfileOptions
+    from bisenet_edge.runtime.profile.text import comparison_text, profile_text
 
     options = ProfileOptions(samples=arguments.samples, burst=arguments.burst)
     before = load_profile(arguments.against) if arguments.against else None

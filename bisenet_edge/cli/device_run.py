@@ -53,9 +53,9 @@ def add_parser(
 
 def _run(arguments: argparse.Namespace, path: Path, progress: Progress) -> int:
     from bisenet_edge.artifact import Artifact
-    from bisenet_edge.runtime import launch
-    from bisenet_edge.runtime.observer import Observer
-    from bisenet_edge.runtime.pipeline import RunOptions
+    from bisenet_edge.runtime.pipeline import launch
+    from bisenet_edge.runtime.pipeline.observer import Observer
+    from bisenet_edge.runtime.pipeline.run import RunOptions
 
     class Events(Observer):
         def event(self, text: str) -> None:

@@ -25,7 +25,7 @@ def command(artifact: Path | None, as_json: bool) -> int:
 
     Exit code 3 when there is a finding.
     """
-    from bisenet_edge.runtime.report import update_report
+    from bisenet_edge.runtime.report.sections import update_report
     from bisenet_edge.toolchain.lint.linter import lint, lint_file
 
     if artifact is not None and artifact.is_file():

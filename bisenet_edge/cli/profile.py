@@ -25,8 +25,8 @@ from bisenet_edge.errors import UsageError
 from bisenet_edge.frame import Size
 
 if TYPE_CHECKING:
-    from bisenet_edge.runtime.profile_result import ProfileResult
-    from bisenet_edge.runtime.profiler import ProfileOptions
+    from bisenet_edge.runtime.profile.profiler import ProfileOptions
+    from bisenet_edge.runtime.profile.result import ProfileResult
 
 
 @click.command("profile")
@@ -85,8 +85,8 @@ def command(
     **engine: Any,
 ) -> int:
     """Latency of ARTIFACT, or of the newest one of each --res (made when there is none)."""
-    from bisenet_edge.runtime.profile_compare import compare, load_profile, refusal
-    from bisenet_edge.runtime.profiler import ProfileOptions
+    from bisenet_edge.runtime.profile.compare import compare, load_profile, refusal
+    from bisenet_edge.runtime.profile.profiler import ProfileOptions
 
     refuse_null(engine["backend"])
     options = ProfileOptions(samples=samples, burst=burst)
@@ -146,7 +146,7 @@ def _measure(
     layers: bool,
 ) -> ProfileResult:
     from bisenet_edge.runtime.backends import open_session
-    from bisenet_edge.runtime.profile_artifacts import flavours, profile_artifacts
+    from bisenet_edge.runtime.profile.artifacts import flavours, profile_artifacts
 
     progress = Bars()
     return profile_artifacts(
@@ -161,7 +161,7 @@ def _measure(
 
 def _tell(section: dict[str, Any], as_json: bool) -> int:
     """Print what was measured or compared, or both; the exit code of it."""
-    from bisenet_edge.runtime.profile_text import comparison_text, profile_text
+    from bisenet_edge.runtime.profile.text import comparison_text, profile_text
 
     comparison = section.get("comparison")
     if as_json:
@@ -177,7 +177,7 @@ def _tell(section: dict[str, Any], as_json: bool) -> int:
 
 def _write(artifact: Artifact, section: dict[str, Any], threads: int, against: Path | None) -> str:
     """Bring an artifact's report and manifest up to date; what was done, in a sentence."""
-    from bisenet_edge.runtime.report import REPORT_JSON, update_report
+    from bisenet_edge.runtime.report.sections import REPORT_JSON, update_report
 
     own = artifact.path / REPORT_JSON
     if (

@@ -11,8 +11,8 @@ from bisenet_edge.artifact import Artifact
 from bisenet_edge.boards import Board, load_board
 from bisenet_edge.cli.render import emit, next_command
 from bisenet_edge.errors import UsageError
-from bisenet_edge.runtime.profile_text import estimate_text
-from bisenet_edge.runtime.roofline import LABEL, estimates
+from bisenet_edge.runtime.profile.roofline import LABEL, estimates
+from bisenet_edge.runtime.profile.text import estimate_text
 from bisenet_edge.toolchain.graph_cost import layer_costs
 
 FLAVOURS = {"int8": "int8", "fp16": "fp32"}

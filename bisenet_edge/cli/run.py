@@ -13,7 +13,7 @@ from bisenet_edge.cli.render import Bars, emit, next_command, note, table
 from bisenet_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from bisenet_edge.runtime.run_report import RunReport
+    from bisenet_edge.runtime.pipeline.run_report import RunReport
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -55,10 +55,10 @@ def command(
     From a camera the newest frame wins, and a sink that fails is left out: exit 1 at the end.
     Ctrl-C ends it in good order, a second one at once.
     """
-    from bisenet_edge.runtime import launch
-    from bisenet_edge.runtime.observer import Observer
-    from bisenet_edge.runtime.pipeline import RunOptions
-    from bisenet_edge.runtime.report import update_report
+    from bisenet_edge.runtime.pipeline import launch
+    from bisenet_edge.runtime.pipeline.observer import Observer
+    from bisenet_edge.runtime.pipeline.run import RunOptions
+    from bisenet_edge.runtime.report.sections import update_report
 
     class Events(Observer):
         def event(self, text: str) -> None:

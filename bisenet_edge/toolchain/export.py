@@ -32,7 +32,7 @@ from bisenet_edge.runtime.accuracy import compare
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.runtime.fit import Fit
 from bisenet_edge.runtime.machine import describe_machine
-from bisenet_edge.runtime.payoff import Payoff, int8_pays
+from bisenet_edge.runtime.profile.payoff import Payoff, int8_pays
 from bisenet_edge.runtime.selftest import write_golden
 from bisenet_edge.toolchain.checkpoint import Checkpoint
 from bisenet_edge.toolchain.int8 import Int8, Int8Options, gate_data, make_int8

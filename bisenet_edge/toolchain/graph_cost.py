@@ -15,7 +15,7 @@ import onnx
 from onnx import ModelProto, NodeProto
 
 from bisenet_edge.errors import ArtifactError
-from bisenet_edge.runtime.roofline import LayerCost
+from bisenet_edge.runtime.profile.roofline import LayerCost
 from bisenet_edge.toolchain.lint.graph import CONVOLUTIONS, DEQUANTIZE, QUANTIZE, Graph
 
 FUSED = (

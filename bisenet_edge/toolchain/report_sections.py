@@ -14,7 +14,7 @@ from bisenet_edge.labels import LabelSet
 from bisenet_edge.runtime.backends import PACKAGES
 from bisenet_edge.runtime.machine import describe_machine
 from bisenet_edge.runtime.overlay import Overlay
-from bisenet_edge.runtime.report import WrittenReport, write_report
+from bisenet_edge.runtime.report.sections import WrittenReport, write_report
 from bisenet_edge.runtime.selftest import read_golden
 from bisenet_edge.toolchain.checkpoint import Checkpoint
 from bisenet_edge.toolchain.export import Exported

@@ -174,9 +174,11 @@ def measure_startup(artifact: Artifact) -> dict[str, float]:
     """Import time of the runtime, and peak memory of a process that segments 50 frames (torch-free)."""
     program = (
         "import time; start = time.perf_counter()\n"
-        "from bisenet_edge.runtime import backends, pipeline, segmenter, sinks, sources\n"
+        "from bisenet_edge.runtime import backends, sinks, sources\n"
+        "from bisenet_edge.runtime.pipeline import run, segmenter\n"
         "print(time.perf_counter() - start)\n"
-        "import sys, numpy; from pathlib import Path; from bisenet_edge.runtime.profiler import peak_rss_mb\n"
+        "import sys, numpy; from pathlib import Path\n"
+        "from bisenet_edge.runtime.profile.profiler import peak_rss_mb\n"
         "from bisenet_edge.artifact import Artifact; from bisenet_edge.runtime.backends import open_session\n"
         "session = open_session(Artifact.open(Path(sys.argv[1])), 'int8', backend='openvino')\n"
         f"frame = numpy.zeros(({SIZE.height}, {SIZE.width}, 3), numpy.uint8)\n"

@@ -35,8 +35,8 @@ from bisenet_edge.latency import LatencySummary
 from bisenet_edge.metrics import agreement
 from bisenet_edge.resources import shipped_checkpoint
 from bisenet_edge.runtime.machine import describe_machine
-from bisenet_edge.runtime.paper import PAPER_DEVICE, PAPER_DEVICE_XP, paper_speed
-from bisenet_edge.runtime.profile_result import ratio_of_medians
+from bisenet_edge.runtime.profile.paper import PAPER_DEVICE, PAPER_DEVICE_XP, paper_speed
+from bisenet_edge.runtime.profile.result import ratio_of_medians
 from bisenet_edge.runtime.streets import Scene
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.loop import device_of

@@ -34,8 +34,8 @@ from bisenet_edge.labels import CAMVID
 from bisenet_edge.runtime.backends import open_session
 from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.machine import describe_machine
-from bisenet_edge.runtime.pipeline import run
-from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.run import run
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
 from bisenet_edge.runtime.sinks import Sink, open_sink
 from bisenet_edge.runtime.sources import Source, open_source
 

@@ -45,9 +45,9 @@ from bisenet_edge.labels import CAMVID
 from bisenet_edge.runtime.backends import open_session
 from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.machine import describe_machine
-from bisenet_edge.runtime.observer import Observer
-from bisenet_edge.runtime.pipeline import RunOptions, RunReport, run
-from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.observer import Observer
+from bisenet_edge.runtime.pipeline.run import RunOptions, RunReport, run
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
 from bisenet_edge.runtime.sinks import open_sink
 from bisenet_edge.runtime.sources.reopening import Backoff, ReopeningSource
 

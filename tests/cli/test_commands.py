@@ -16,8 +16,8 @@ import pytest
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.frame import Size
 from bisenet_edge.runtime.backends import native_float16
-from bisenet_edge.runtime.profile_result import PrecisionRatio
-from bisenet_edge.runtime.profile_text import advice
+from bisenet_edge.runtime.profile.result import PrecisionRatio
+from bisenet_edge.runtime.profile.text import advice
 
 CLIP = "synthetic://?seconds=0.2&fps=20&size=96x64"
 STREETS = "synthetic:?count=4&size=96x64"

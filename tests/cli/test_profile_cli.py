@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from bisenet_edge.cli.app import run
-from bisenet_edge.runtime import profile_artifacts
-from bisenet_edge.runtime.power import PowerReader, Reading
+from bisenet_edge.runtime.power.reader import PowerReader, Reading
+from bisenet_edge.runtime.profile import artifacts as profile_artifacts
 
 QUICK = ("profile", "--res", "96x64", "--samples", "100", "--precision", "int8")
 

@@ -169,7 +169,7 @@ def test_a_service_needs_root(trusting, bundle):
 
 def test_its_words_for_a_mask_are_those_of_the_pipeline():
     """install.sh waits for a word of `describe`; only a status with a delivered mask has it."""
-    from bisenet_edge.runtime.service import describe
+    from bisenet_edge.runtime.pipeline.service import describe
     from bisenet_edge.runtime.status import RunStatus
 
     none = RunStatus(1.0, 0.0, None, None, 0, 0, 0, 0)

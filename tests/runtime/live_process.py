@@ -14,7 +14,7 @@ import time
 from pipeline_doubles import ListSink, NumberSource
 
 from bisenet_edge.cli import device
-from bisenet_edge.runtime import launch
+from bisenet_edge.runtime.pipeline import launch
 
 FRAMES_PER_S = 200
 open_sink = launch.open_sink

@@ -16,7 +16,7 @@ from bisenet_edge.artifact import Artifact, Manifest
 from bisenet_edge.frame import Frame, Size
 from bisenet_edge.labels import CAMVID
 from bisenet_edge.runtime.backends.base import Session
-from bisenet_edge.runtime.run_report import RunReport
+from bisenet_edge.runtime.pipeline.run_report import RunReport
 from bisenet_edge.runtime.sinks import Sink
 from bisenet_edge.runtime.sources import Source
 

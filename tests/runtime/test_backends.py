@@ -277,7 +277,7 @@ def test_choosing_an_engine(monkeypatch):
 def test_importing_the_runtime_imports_no_engine():
     program = """
 import sys
-import bisenet_edge.runtime.backends, bisenet_edge.runtime.accuracy, bisenet_edge.runtime.segmenter
+import bisenet_edge.runtime.backends, bisenet_edge.runtime.accuracy, bisenet_edge.runtime.pipeline.segmenter
 import bisenet_edge.runtime.datasets, bisenet_edge.runtime.selftest
 print(sorted({"openvino", "onnxruntime", "onnx", "torch", "click"} & set(sys.modules)))
 """

@@ -10,7 +10,7 @@ from sysroots import BOARDS, RELEASES, Tree, make_jetson, make_pc
 
 from bisenet_edge.boards import boards, load_board
 from bisenet_edge.runtime import jetson
-from bisenet_edge.runtime.jetson_tables import JETPACKS, MODULES, SOCS
+from bisenet_edge.runtime.jetson.tables import JETPACKS, MODULES, SOCS
 from bisenet_edge.runtime.sysroot import Sysroot
 
 # Board -> (module, board file, chip, compute capability, INT8).

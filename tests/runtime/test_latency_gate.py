@@ -9,7 +9,7 @@ from toy_artifact import toy_artifact
 
 from bisenet_edge.latency import LatencySummary
 from bisenet_edge.runtime.backends import open_session
-from bisenet_edge.runtime.latency_gate import LatencyGate, check_latency
+from bisenet_edge.runtime.pipeline.latency_gate import LatencyGate, check_latency
 
 
 def gate(p99_ms, budget_ms, doubts=()):

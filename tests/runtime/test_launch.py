@@ -21,10 +21,10 @@ from test_service import Systemd
 from bisenet_edge.artifact import Manifest, hash_files, write_manifest
 from bisenet_edge.labels import CAMVID
 from bisenet_edge.latency import LatencySummary
-from bisenet_edge.runtime.launch import exit_code
-from bisenet_edge.runtime.pipeline import run
-from bisenet_edge.runtime.run_report import SinkReport
-from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.launch import exit_code
+from bisenet_edge.runtime.pipeline.run import run
+from bisenet_edge.runtime.pipeline.run_report import SinkReport
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
 
 PROGRAM = Path(__file__).with_name("live_process.py")
 TIMEOUT_S = 60

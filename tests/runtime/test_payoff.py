@@ -12,7 +12,7 @@ import pytest
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import ArtifactError, BackendError
 from bisenet_edge.runtime.backends import native_float16, open_session
-from bisenet_edge.runtime.payoff import OPTIONS, Payoff, decide, int8_pays
+from bisenet_edge.runtime.profile.payoff import OPTIONS, Payoff, decide, int8_pays
 
 BURST = 10
 MACHINE = {"board": "", "cpu": "A CPU", "packages": {"openvino": "2026.4.0"}}

@@ -25,12 +25,12 @@ from pipeline_doubles import (
 from bisenet_edge.errors import SourceError
 from bisenet_edge.labels import CAMVID
 from bisenet_edge.runtime.backends.null import NullSession
-from bisenet_edge.runtime.clock import STAGES
-from bisenet_edge.runtime.pipeline import RunOptions, RunReport, run
-from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.clock import STAGES
+from bisenet_edge.runtime.pipeline.run import RunOptions, RunReport, run
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.stages import slots_needed
 from bisenet_edge.runtime.sinks import open_sink
 from bisenet_edge.runtime.sources import open_source
-from bisenet_edge.runtime.stages import slots_needed
 
 
 def test_every_frame_of_a_file_arrives_in_order_with_its_own_mask() -> None:

@@ -21,9 +21,9 @@ from pipeline_doubles import (
 from bisenet_edge.errors import BackendError, SourceError
 from bisenet_edge.frame import Frame
 from bisenet_edge.labels import CAMVID
-from bisenet_edge.runtime.observer import Observer
-from bisenet_edge.runtime.pipeline import RunOptions, run
-from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.observer import Observer
+from bisenet_edge.runtime.pipeline.run import RunOptions, run
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
 from bisenet_edge.runtime.sinks import open_sink
 from bisenet_edge.runtime.sources import open_source
 
@@ -105,7 +105,7 @@ def test_a_source_that_never_returns_does_not_keep_a_run_from_ending() -> None:
 
 
 def test_an_engine_that_never_returns_does_not_keep_a_run_from_ending(monkeypatch) -> None:
-    monkeypatch.setattr("bisenet_edge.runtime.pipeline.HARD_END_S", 0.2)
+    monkeypatch.setattr("bisenet_edge.runtime.pipeline.run.HARD_END_S", 0.2)
     stop, release = threading.Event(), threading.Event()
 
     def hang(call: int) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from pipeline_doubles import SIZE, EchoSession, NumberSource
 
-from bisenet_edge.runtime.pipeline import RunOptions, run
-from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.run import RunOptions, run
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.stages import slots_needed
 from bisenet_edge.runtime.sinks import NullSink
-from bisenet_edge.runtime.stages import slots_needed
 
 FRAMES = 12_000
 SETTLED, LAST = 2_000, 12_000
@@ -59,7 +59,7 @@ def test_ten_thousand_frames_allocate_nothing_that_stays(live: bool) -> None:
 
 
 def test_percentiles_are_of_the_newest_times_and_totals_of_all() -> None:
-    from bisenet_edge.runtime.clock import SampleRing
+    from bisenet_edge.runtime.pipeline.clock import SampleRing
 
     ring = SampleRing(capacity=100)
     assert ring.summary() is None

@@ -22,13 +22,13 @@ from pipeline_doubles import (
 
 from bisenet_edge.errors import SinkError
 from bisenet_edge.labels import CAMVID
-from bisenet_edge.runtime.observer import Observer
-from bisenet_edge.runtime.pipeline import RunOptions, run
-from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.observer import Observer
+from bisenet_edge.runtime.pipeline.run import RunOptions, run
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.stages import slots_needed
 from bisenet_edge.runtime.sinks import open_sink
 from bisenet_edge.runtime.sinks.disk import disk_full
 from bisenet_edge.runtime.sources import open_source
-from bisenet_edge.runtime.stages import slots_needed
 from bisenet_edge.runtime.status import RunStatus
 
 SIZES = [(32, 64), (40, 100), (64, 128), (100, 40)]

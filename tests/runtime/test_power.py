@@ -8,10 +8,10 @@ import types
 import pytest
 from sysfs_trees import agx_xavier, orin_nano, pc, put, thor, virtual_machine
 
-from bisenet_edge.runtime.power import PowerReader, Reading, total_rail
-from bisenet_edge.runtime.power_jtop import open_jtop
-from bisenet_edge.runtime.power_sysfs import SysfsReader, Throttles
-from bisenet_edge.runtime.power_tegrastats import TegrastatsReader, parse, rails_mw
+from bisenet_edge.runtime.power.jtop import open_jtop
+from bisenet_edge.runtime.power.reader import PowerReader, Reading, total_rail
+from bisenet_edge.runtime.power.sysfs import SysfsReader, Throttles
+from bisenet_edge.runtime.power.tegrastats import TegrastatsReader, parse, rails_mw
 
 ORIN_NANO = (
     "11-19-2024 10:00:00 RAM 1810/7620MB (lfb 5x4MB) SWAP 0/3810MB (cached 0MB) "

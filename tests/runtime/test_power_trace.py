@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bisenet_edge.runtime import power_trace
-from bisenet_edge.runtime.power import PowerReader, Reading
-from bisenet_edge.runtime.power_trace import PowerSampler, PowerTrace, case_energy
+from bisenet_edge.runtime.power import trace as power_trace
+from bisenet_edge.runtime.power.reader import PowerReader, Reading
+from bisenet_edge.runtime.power.trace import PowerSampler, PowerTrace, case_energy
 
 NAN = float("nan")
 

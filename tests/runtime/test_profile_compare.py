@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bisenet_edge.errors import ArtifactError
-from bisenet_edge.runtime.profile_compare import compare, differences, load_profile, refusal
+from bisenet_edge.runtime.profile.compare import compare, differences, load_profile, refusal
 
 MACHINE = {
     "board": "",

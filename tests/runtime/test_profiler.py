@@ -12,13 +12,13 @@ from bisenet_edge.artifact import Artifact, Manifest
 from bisenet_edge.errors import UsageError
 from bisenet_edge.frame import Size
 from bisenet_edge.labels import CAMVID
-from bisenet_edge.runtime import profiler
 from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.machine import describe_machine
-from bisenet_edge.runtime.paper import PAPER_DEVICE_XP, PRINTED, PRINTED_XP, paper_speed
-from bisenet_edge.runtime.power import PowerReader, Reading
-from bisenet_edge.runtime.profile_result import CaseResult, drift_reasons, precision_ratios
-from bisenet_edge.runtime.profiler import Case, ProfileOptions, profile
+from bisenet_edge.runtime.power.reader import PowerReader, Reading
+from bisenet_edge.runtime.profile import profiler
+from bisenet_edge.runtime.profile.paper import PAPER_DEVICE_XP, PRINTED, PRINTED_XP, paper_speed
+from bisenet_edge.runtime.profile.profiler import Case, ProfileOptions, profile
+from bisenet_edge.runtime.profile.result import CaseResult, drift_reasons, precision_ratios
 
 MS = 1_000_000
 SIZE = Size(64, 32)

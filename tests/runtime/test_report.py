@@ -14,11 +14,11 @@ import pytest
 
 from bisenet_edge.errors import ArtifactError, SinkError, UsageError
 from bisenet_edge.frame import Size
-from bisenet_edge.runtime.power_trace import CaseEnergy, PowerTrace
-from bisenet_edge.runtime.profile_compare import compare
-from bisenet_edge.runtime.profile_result import CaseResult, ProfileResult, precision_ratios
-from bisenet_edge.runtime.report import plain, read_report, update_report, write_report
-from bisenet_edge.runtime.report_html import number, points
+from bisenet_edge.runtime.power.trace import CaseEnergy, PowerTrace
+from bisenet_edge.runtime.profile.compare import compare
+from bisenet_edge.runtime.profile.result import CaseResult, ProfileResult, precision_ratios
+from bisenet_edge.runtime.report.html import number, points
+from bisenet_edge.runtime.report.sections import plain, read_report, update_report, write_report
 
 VOID = {"meta", "br", "img", "link", "input", "hr", "wbr"}
 MACHINE = {

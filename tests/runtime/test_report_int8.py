@@ -10,8 +10,8 @@ import pytest
 from test_report import ACCURACY, CALIBRATION, MACHINE, Page, profile_section
 
 from bisenet_edge.errors import ArtifactError
-from bisenet_edge.runtime.report import read_report, write_report
-from bisenet_edge.runtime.report_html import breakable, gate, share
+from bisenet_edge.runtime.report.html import breakable, gate, share
+from bisenet_edge.runtime.report.sections import read_report, write_report
 
 HOSTILE = "<script>alert('$x')</script>"
 

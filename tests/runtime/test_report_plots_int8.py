@@ -7,7 +7,8 @@ import re
 import numpy as np
 from test_report_int8 import EXTENDED, QAT, SEARCH, step
 
-from bisenet_edge.runtime import report_plots_calibration, report_plots_int8
+from bisenet_edge.runtime.report import plots_calibration as report_plots_calibration
+from bisenet_edge.runtime.report import plots_int8 as report_plots_int8
 
 
 def drawn(svg: str, variable: str) -> int:

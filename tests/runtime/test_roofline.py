@@ -7,8 +7,8 @@ import json
 import pytest
 
 from bisenet_edge.boards import Board, PowerMode, boards, load_board
-from bisenet_edge.runtime.profile_text import estimate_text
-from bisenet_edge.runtime.roofline import LABEL, LayerCost, estimates
+from bisenet_edge.runtime.profile.roofline import LABEL, LayerCost, estimates
+from bisenet_edge.runtime.profile.text import estimate_text
 
 # At 1 TOPS and 1 GB/s: 2 ms of operations and 1 ms of bytes; the other way round for the second.
 LAYERS = (

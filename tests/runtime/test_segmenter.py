@@ -13,8 +13,8 @@ from bisenet_edge.errors import BackendError
 from bisenet_edge.frame import Size
 from bisenet_edge.labels import CAMVID
 from bisenet_edge.runtime.backends.base import Session
-from bisenet_edge.runtime.clock import STAGES, StageClock
-from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.clock import STAGES, StageClock
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
 
 SIZE = Size(64, 32)
 

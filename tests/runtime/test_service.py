@@ -13,9 +13,9 @@ import pytest
 from pipeline_doubles import TIMEOUT_S, EchoSession, ListSink, NumberSource
 
 from bisenet_edge.errors import UsageError
-from bisenet_edge.runtime.pipeline import RunOptions, run
-from bisenet_edge.runtime.segmenter import Segmenter
-from bisenet_edge.runtime.service import Notifier, describe
+from bisenet_edge.runtime.pipeline.run import RunOptions, run
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.service import Notifier, describe
 from bisenet_edge.runtime.status import RunStatus
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bisenet_edge.errors import UsageError
-from bisenet_edge.runtime.service_environment import job_from_environment
+from bisenet_edge.runtime.pipeline.service_environment import job_from_environment
 
 SECRET = "rtsp://me:hunter2@camera/"
 

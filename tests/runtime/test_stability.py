@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bisenet_edge.frame import Size
-from bisenet_edge.runtime.power_trace import PowerTrace
-from bisenet_edge.runtime.profile_result import CaseResult
-from bisenet_edge.runtime.stability import Limits, drift_reasons, machine_reasons, spread_reasons
+from bisenet_edge.runtime.power.trace import PowerTrace
+from bisenet_edge.runtime.profile.result import CaseResult
+from bisenet_edge.runtime.profile.stability import Limits, drift_reasons, machine_reasons, spread_reasons
 
 LOOKS = 30
 NOTHING = np.full(LOOKS, np.nan)

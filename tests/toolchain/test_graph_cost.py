@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bisenet_edge.errors import ArtifactError
 from bisenet_edge.frame import Size
-from bisenet_edge.runtime.roofline import LayerCost
+from bisenet_edge.runtime.profile.roofline import LayerCost
 from bisenet_edge.toolchain.graph_cost import layer_costs
 from bisenet_edge.toolchain.models.cost import count
 from bisenet_edge.toolchain.onnx_graph import to_onnx

@@ -9,7 +9,7 @@ from bisenet_edge.runtime.doctor.check import NOT_APPLICABLE, OK, PROBLEM, UNKNO
 from bisenet_edge.runtime.doctor.here import Here
 from bisenet_edge.runtime.doctor.subject import Subject, cuda_libraries
 from bisenet_edge.runtime.jetson import JetsonInfo, board_mismatch, version_of, version_text
-from bisenet_edge.runtime.jetson_tables import JETPACKS, OLDEST_JETPACK
+from bisenet_edge.runtime.jetson.tables import JETPACKS, OLDEST_JETPACK
 from bisenet_edge.runtime.machine import INT8_FLAGS
 from bisenet_edge.runtime.tensorrt.api import has_int8
 

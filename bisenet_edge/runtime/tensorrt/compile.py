@@ -15,7 +15,7 @@ from bisenet_edge.errors import BackendError, unknown_name
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.backends.tensorrt import TensorRTSession
 from bisenet_edge.runtime.cuda import CudaDevice, CudaRuntime
-from bisenet_edge.runtime.payoff import int8_pays
+from bisenet_edge.runtime.profile.payoff import int8_pays
 from bisenet_edge.runtime.selftest import selftest
 from bisenet_edge.runtime.tensorrt import api as tensorrt
 from bisenet_edge.runtime.tensorrt.api import FP16, INT8, PRECISIONS, TensorRt, has_int8

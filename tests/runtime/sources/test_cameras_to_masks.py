@@ -13,8 +13,8 @@ from bisenet_edge.artifact import Artifact, Manifest
 from bisenet_edge.frame import Size
 from bisenet_edge.labels import CAMVID
 from bisenet_edge.runtime.backends.null import NullSession
-from bisenet_edge.runtime.pipeline import RunOptions, RunReport, run
-from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.run import RunOptions, RunReport, run
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
 from bisenet_edge.runtime.sinks import Sink, open_sink
 from bisenet_edge.runtime.sources import open_source
 

@@ -6,7 +6,7 @@ import time
 from typing import Optional
 
 from bisenet_edge.frame import Frame
-from bisenet_edge.runtime.clock import SampleRing
+from bisenet_edge.runtime.pipeline.clock import SampleRing
 
 
 class FrameAges:

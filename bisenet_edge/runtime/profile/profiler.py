@@ -24,10 +24,10 @@ from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.fit import Fit
 from bisenet_edge.runtime.machine import describe_machine
 from bisenet_edge.runtime.overlay import Overlay
-from bisenet_edge.runtime.power import PowerReader
-from bisenet_edge.runtime.power_trace import PowerSampler, PowerTrace, case_energy
-from bisenet_edge.runtime.profile_result import CaseResult, ProfileResult, precision_ratios
-from bisenet_edge.runtime.stability import GPU_ENGINES, Limits, machine_reasons
+from bisenet_edge.runtime.power.reader import PowerReader
+from bisenet_edge.runtime.power.trace import PowerSampler, PowerTrace, case_energy
+from bisenet_edge.runtime.profile.result import CaseResult, ProfileResult, precision_ratios
+from bisenet_edge.runtime.profile.stability import GPU_ENGINES, Limits, machine_reasons
 
 CAMERA_SIZE = Size(1280, 720)
 """Size of the frames that a profile should be given: what USB and CSI cameras deliver by default."""

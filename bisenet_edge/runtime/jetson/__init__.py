@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from bisenet_edge.runtime.jetson_tables import (
+from bisenet_edge.runtime.jetson.tables import (
     FAMILIES,
     JETPACKS,
     MODULES,

@@ -11,7 +11,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from bisenet_edge.runtime.report_plots import (
+from bisenet_edge.runtime.report.plots import (
     GRID,
     INK,
     INT8,

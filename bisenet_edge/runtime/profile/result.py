@@ -12,11 +12,11 @@ import numpy as np
 
 from bisenet_edge.frame import Size
 from bisenet_edge.latency import LatencySummary
-from bisenet_edge.runtime.bootstrap import resampled_medians
-from bisenet_edge.runtime.paper import paper_speed
-from bisenet_edge.runtime.power_trace import CaseEnergy, PowerTrace
-from bisenet_edge.runtime.segmenter import STAGES
-from bisenet_edge.runtime.stability import Limits, drift_reasons, spread_reasons
+from bisenet_edge.runtime.pipeline.segmenter import STAGES
+from bisenet_edge.runtime.power.trace import CaseEnergy, PowerTrace
+from bisenet_edge.runtime.profile.bootstrap import resampled_medians
+from bisenet_edge.runtime.profile.paper import paper_speed
+from bisenet_edge.runtime.profile.stability import Limits, drift_reasons, spread_reasons
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class ProfileResult:
         return replace(self, cases=tuple(cases), ratios=precision_ratios(cases, self.burst))
 
     def to_json(self) -> Dict[str, Any]:
-        """The "profile" section of a report; `runtime.report` describes it."""
+        """The "profile" section of a report; `runtime.report.sections` describes it."""
         reasons = list(self.reasons)
         return {
             "cases": [case.to_json() for case in self.cases],

@@ -16,9 +16,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from bisenet_edge.errors import ArtifactError
-from bisenet_edge.runtime.bootstrap import resampled_medians
 from bisenet_edge.runtime.machine import describe_machine
-from bisenet_edge.runtime.profiler import CAMERA_SIZE
+from bisenet_edge.runtime.profile.bootstrap import resampled_medians
+from bisenet_edge.runtime.profile.profiler import CAMERA_SIZE
 
 MAX_REGRESSION = 0.05
 FASTER, SAME, SLOWER, INCONCLUSIVE = "faster", "same", "slower", "inconclusive"

@@ -9,8 +9,8 @@ from typing import Deque, Optional, Tuple
 import numpy as np
 
 from bisenet_edge.runtime.backends.base import Session
-from bisenet_edge.runtime.clock import STAGES, Timer
 from bisenet_edge.runtime.fit import Fit
+from bisenet_edge.runtime.pipeline.clock import STAGES, Timer
 
 __all__ = ["STAGES", "Segmenter"]
 

@@ -13,9 +13,9 @@ from bisenet_edge.errors import UsageError
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.backends import choose_backend, native_float16
 from bisenet_edge.runtime.backends.base import Session
-from bisenet_edge.runtime.power import PowerReader
-from bisenet_edge.runtime.profile_result import ProfileResult
-from bisenet_edge.runtime.profiler import CAMERA_SIZE, Case, ProfileOptions, profile
+from bisenet_edge.runtime.power.reader import PowerReader
+from bisenet_edge.runtime.profile.profiler import CAMERA_SIZE, Case, ProfileOptions, profile
+from bisenet_edge.runtime.profile.result import ProfileResult
 from bisenet_edge.runtime.selftest import read_golden
 from bisenet_edge.runtime.streets import Scene
 

@@ -16,8 +16,8 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.backends import choose_backend, native_float16, open_session
 from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.machine import describe_machine
-from bisenet_edge.runtime.profile_result import ratio_of_medians
-from bisenet_edge.runtime.profiler import Clock, ProfileOptions, Sampler, take_turns
+from bisenet_edge.runtime.profile.profiler import Clock, ProfileOptions, Sampler, take_turns
+from bisenet_edge.runtime.profile.result import ratio_of_medians
 from bisenet_edge.runtime.selftest import read_golden
 
 OPTIONS = ProfileOptions(samples=100, burst=5)

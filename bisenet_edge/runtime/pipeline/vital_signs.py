@@ -6,8 +6,8 @@ import time
 from collections import deque
 from typing import Callable, Deque, List, Optional, Set, Tuple
 
+from bisenet_edge.runtime.pipeline.stages import Stages
 from bisenet_edge.runtime.sources import Source
-from bisenet_edge.runtime.stages import Stages
 from bisenet_edge.runtime.status import RunStatus
 
 RECENT_STATUSES = 5

@@ -193,7 +193,7 @@ def plain(value: Any) -> Any:
 
 def _render(folder: Path, sections: Dict[str, Any]) -> str:
     # Imported here: the page costs a second of imports that no other command should pay.
-    from bisenet_edge.runtime.report_html import render
+    from bisenet_edge.runtime.report.html import render
 
     return render(folder, sections)
 

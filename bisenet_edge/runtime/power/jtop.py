@@ -10,8 +10,8 @@ import importlib
 import importlib.util
 from typing import Any, Dict, Optional
 
-from bisenet_edge.runtime.power import PowerReader, Reading, hottest
-from bisenet_edge.runtime.power_sysfs import Throttles
+from bisenet_edge.runtime.power.reader import PowerReader, Reading, hottest
+from bisenet_edge.runtime.power.sysfs import Throttles
 
 INTERVAL_S = 0.5
 

@@ -1,6 +1,6 @@
 """The page of a report: one HTML file that asks nothing of the network.
 
-Needs jinja2 and matplotlib; `runtime.report` imports it when both are there.
+Needs jinja2 and matplotlib; `runtime.report.sections` imports it when both are there.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from markupsafe import Markup, escape
 
 import bisenet_edge
 from bisenet_edge.errors import ArtifactError
-from bisenet_edge.runtime import report_plots, report_plots_calibration, report_plots_int8
-from bisenet_edge.runtime.profile_text import power_lines
+from bisenet_edge.runtime.profile.text import power_lines
+from bisenet_edge.runtime.report import plots as report_plots
+from bisenet_edge.runtime.report import plots_calibration as report_plots_calibration
+from bisenet_edge.runtime.report import plots_int8 as report_plots_int8
 
 TEMPLATE = "report.html.j2"
 NONE = "-"
@@ -50,7 +52,7 @@ class Tile:
 
 
 def render(folder: Path, sections: Mapping[str, Any]) -> str:
-    """The page for a report's sections, whose shapes `runtime.report` gives.
+    """The page for a report's sections, whose shapes `runtime.report.sections` gives.
 
     Args:
         folder: the report's folder: its name is the title, pictures are relative to it.
@@ -80,7 +82,7 @@ def render(folder: Path, sections: Mapping[str, Any]) -> str:
         raise ArtifactError(
             "a section of a report is not of the shape that the page shows",
             got=f"{type(error).__name__}: {error}",
-            expected="the shapes that bisenet_edge.runtime.report describes",
+            expected="the shapes that bisenet_edge.runtime.report.sections describes",
             fix="was it written by another version? remove report.json and run the commands again",
         ) from error
 

@@ -9,13 +9,13 @@ from collections import deque
 from typing import Callable, Deque, Optional, Sequence
 
 from bisenet_edge.errors import BackendError, SinkError, SourceError
-from bisenet_edge.runtime.clock import FrameClock, StageClock
-from bisenet_edge.runtime.frame_age import FrameAges
-from bisenet_edge.runtime.run_report import END_OF_SOURCE, ERROR, FRAMES
-from bisenet_edge.runtime.segmenter import Segmenter
-from bisenet_edge.runtime.sink_worker import FAULTS, SinkWorker, Surroundings, one_line
+from bisenet_edge.runtime.pipeline.clock import FrameClock, StageClock
+from bisenet_edge.runtime.pipeline.frame_age import FrameAges
+from bisenet_edge.runtime.pipeline.run_report import END_OF_SOURCE, ERROR, FRAMES
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.sink_worker import FAULTS, SinkWorker, Surroundings, one_line
+from bisenet_edge.runtime.pipeline.slots import Handover, Slot, SlotPool
 from bisenet_edge.runtime.sinks import Sink
-from bisenet_edge.runtime.slots import Handover, Slot, SlotPool
 from bisenet_edge.runtime.sources import Source
 
 THREAD_NAME = "bisenet-edge"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, Optional, Sequence
 
-from bisenet_edge.runtime.roofline import LABEL
-from bisenet_edge.runtime.segmenter import STAGES
+from bisenet_edge.runtime.pipeline.segmenter import STAGES
+from bisenet_edge.runtime.profile.roofline import LABEL
 from bisenet_edge.runtime.text_table import table
 
 Plain = Mapping[str, Any]

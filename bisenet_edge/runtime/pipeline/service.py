@@ -17,7 +17,7 @@ import socket
 from typing import Mapping, Optional
 
 from bisenet_edge.errors import UsageError
-from bisenet_edge.runtime.observer import Observer
+from bisenet_edge.runtime.pipeline.observer import Observer
 from bisenet_edge.runtime.status import RunStatus
 
 SEND_TIMEOUT_S = 1.0

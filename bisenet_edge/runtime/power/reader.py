@@ -64,9 +64,9 @@ class PowerReader:
             root: where /sys, /proc, /etc and /var are looked for. With another than "/" only files are
                 read: the services and programs of this machine say nothing about that tree.
         """
-        from bisenet_edge.runtime.power_jtop import open_jtop
-        from bisenet_edge.runtime.power_sysfs import SysfsReader, Throttles
-        from bisenet_edge.runtime.power_tegrastats import TegrastatsReader
+        from bisenet_edge.runtime.power.jtop import open_jtop
+        from bisenet_edge.runtime.power.sysfs import SysfsReader, Throttles
+        from bisenet_edge.runtime.power.tegrastats import TegrastatsReader
 
         here = root == ROOT
         served = open_jtop(Throttles(root)) if here else None

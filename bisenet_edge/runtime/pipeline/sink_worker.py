@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Optional
 
 from bisenet_edge.errors import BisenetEdgeError, SinkError
-from bisenet_edge.runtime.clock import SampleRing
-from bisenet_edge.runtime.run_report import SinkReport
+from bisenet_edge.runtime.pipeline.clock import SampleRing
+from bisenet_edge.runtime.pipeline.run_report import SinkReport
+from bisenet_edge.runtime.pipeline.slots import Handover, Slot, SlotPool, ToSource
 from bisenet_edge.runtime.sinks.base import Sink
-from bisenet_edge.runtime.slots import Handover, Slot, SlotPool, ToSource
 from bisenet_edge.runtime.status import RunStatus
 from bisenet_edge.runtime.uris import redacted
 

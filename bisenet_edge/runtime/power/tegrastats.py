@@ -14,8 +14,8 @@ import threading
 from dataclasses import replace
 from typing import Dict, List, Optional, Sequence
 
-from bisenet_edge.runtime.power import PowerReader, Reading, hottest, total_rail
-from bisenet_edge.runtime.power_sysfs import Throttles
+from bisenet_edge.runtime.power.reader import PowerReader, Reading, hottest, total_rail
+from bisenet_edge.runtime.power.sysfs import Throttles
 
 INTERVAL_MS = 100
 FIRST_LINE_S = 2.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from bisenet_edge.runtime.power import PowerReader, Reading, hottest, is_die, total_rail
+from bisenet_edge.runtime.power.reader import PowerReader, Reading, hottest, is_die, total_rail
 from bisenet_edge.runtime.sysroot import Sysroot
 
 _GPU_CLOCK = re.compile(r"gpu-gpc-\d+|.*\.(gpu|ga10b|gv11b|gp10b)")  # Thor; Orin and older

@@ -24,14 +24,14 @@ from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
 from bisenet_edge.progress import Progress, quiet
-from bisenet_edge.runtime.frame_age import FrameAges
-from bisenet_edge.runtime.observer import Observer
-from bisenet_edge.runtime.run_report import NO_SINK_LEFT, SECONDS, STOPPED, RunReport
-from bisenet_edge.runtime.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.frame_age import FrameAges
+from bisenet_edge.runtime.pipeline.observer import Observer
+from bisenet_edge.runtime.pipeline.run_report import NO_SINK_LEFT, SECONDS, STOPPED, RunReport
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.stages import Stages
+from bisenet_edge.runtime.pipeline.vital_signs import Sensors, VitalSigns, blind
 from bisenet_edge.runtime.sinks import Sink
 from bisenet_edge.runtime.sources import Source
-from bisenet_edge.runtime.stages import Stages
-from bisenet_edge.runtime.vital_signs import Sensors, VitalSigns, blind
 
 __all__ = ["RunOptions", "RunReport", "run"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bisenet_edge.runtime.report_plots import (
+from bisenet_edge.runtime.report.plots import (
     BAD,
     CARD,
     CORRECTION,

@@ -8,16 +8,15 @@ from typing import Tuple
 
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.progress import Progress, quiet
-from bisenet_edge.runtime import pipeline
 from bisenet_edge.runtime.backends import open_session
-from bisenet_edge.runtime.pipeline import RunOptions
-from bisenet_edge.runtime.power import PowerReader
-from bisenet_edge.runtime.run_report import STOPPED, RunReport
-from bisenet_edge.runtime.segmenter import Segmenter
-from bisenet_edge.runtime.service import Notifier
+from bisenet_edge.runtime.pipeline.run import RunOptions, run
+from bisenet_edge.runtime.pipeline.run_report import STOPPED, RunReport
+from bisenet_edge.runtime.pipeline.segmenter import Segmenter
+from bisenet_edge.runtime.pipeline.service import Notifier
+from bisenet_edge.runtime.pipeline.stopping import StopSignals
+from bisenet_edge.runtime.power.reader import PowerReader
 from bisenet_edge.runtime.sinks import open_sink
 from bisenet_edge.runtime.sources import open_source
-from bisenet_edge.runtime.stopping import StopSignals
 from bisenet_edge.runtime.uris import redacted, refuse_clashes
 
 
@@ -46,7 +45,7 @@ def camera_to_mask(
     Raises:
         UsageError: a URI that is not understood, or a sink that would replace the source.
         SourceError, SinkError, BackendError: something cannot be opened; nothing is left of the rest.
-        Whatever `pipeline.run` raises.
+        Whatever `pipeline.run.run` raises.
     """
     refuse_clashes(job.source, job.sinks)
     notifier = Notifier.from_environment()
@@ -78,7 +77,7 @@ def camera_to_mask(
             opening.pop_all()  # the run closes them; one that hangs must not be touched again
         signals.draining()
         notifier.ready()
-        report = pipeline.run(
+        report = run(
             source,
             Segmenter(session),
             sinks,

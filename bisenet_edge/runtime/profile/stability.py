@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Optional, Sequence, Tuple
 
 import numpy as np
 
-from bisenet_edge.runtime.bootstrap import resampled_medians
-from bisenet_edge.runtime.power_trace import PowerTrace
+from bisenet_edge.runtime.power.trace import PowerTrace
+from bisenet_edge.runtime.profile.bootstrap import resampled_medians
 
 if TYPE_CHECKING:
-    from bisenet_edge.runtime.profile_result import CaseResult
+    from bisenet_edge.runtime.profile.result import CaseResult
 
 MIN_LOOKS = 9  # a third of them must be more than two
 GPU_ENGINES = ("tensorrt",)

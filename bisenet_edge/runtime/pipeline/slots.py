@@ -9,7 +9,7 @@ from typing import Callable, Iterable, Optional, Tuple
 import numpy as np
 
 from bisenet_edge.frame import Frame
-from bisenet_edge.runtime.clock import FrameClock
+from bisenet_edge.runtime.pipeline.clock import FrameClock
 
 ToSource = Callable[[np.ndarray, Tuple[int, int], Optional[np.ndarray]], np.ndarray]
 """`Segmenter.to_source`."""

@@ -8,8 +8,8 @@ from typing import Any, Dict, Tuple
 from bisenet_edge.latency import LatencySummary
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.backends.base import Session
-from bisenet_edge.runtime.profile_artifacts import camera_frames
-from bisenet_edge.runtime.profiler import Case, ProfileOptions, profile
+from bisenet_edge.runtime.profile.artifacts import camera_frames
+from bisenet_edge.runtime.profile.profiler import Case, ProfileOptions, profile
 
 SAMPLES = 100
 """The fewest of which a 99th percentile can be told."""

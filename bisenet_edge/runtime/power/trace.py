@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
-from bisenet_edge.runtime.power import PowerReader, Reading
+from bisenet_edge.runtime.power.reader import PowerReader, Reading
 
 SAMPLE_PERIOD_S = 0.1
 MOST_SAMPLES = 20_000  # half an hour at 10 Hz; a longer run is kept whole, at half the rate

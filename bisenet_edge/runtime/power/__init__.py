@@ -1,0 +1,1 @@
+"""Power, temperature and clocks of this machine. Begin at `reader`."""
