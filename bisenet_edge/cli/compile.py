@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bisenet_edge.runtime.tensorrt.compile import Compiled
 
 COMPILERS = ("tensorrt", "torch-tensorrt")
+PRECISIONS = ("best", "int8", "fp16", "fp32")
 FORMS = ("plan", "exported-program", "dry-run")
 
 
@@ -58,6 +59,10 @@ def command(artifact: Path | None, compiler: str, as_json: bool, **options: Any)
 
     if compiler not in COMPILERS:
         raise unknown_name("compiler", compiler, COMPILERS)
+    if options["precision"] not in PRECISIONS:
+        raise unknown_name("precision", options["precision"], PRECISIONS)
+    if compiler == "torch-tensorrt" and options["rebuild"]:
+        raise UsageError("Torch-TensorRT builds anew every time", got="--rebuild", fix="leave it out")
     found = find_or_export(artifact)
     if compiler == "tensorrt":
         compiled = _with_tensorrt(found, options)

@@ -46,7 +46,8 @@ class FrameToMask(nn.Module):
         full = F.interpolate(logits, size=full_hw, mode="bilinear", align_corners=False)
         if self.pad_h or self.pad_w:
             full = full[:, :, : self.size.height, : self.size.width]
-        return full.argmax(1).to(torch.uint8)
+        # Through float32, where class ids are exact: TensorRT 8.5 makes uint8 of floating point only.
+        return full.argmax(1).float().to(torch.uint8)
 
 
 def to_onnx(core: fx.GraphModule, size: Size) -> onnx.ModelProto:

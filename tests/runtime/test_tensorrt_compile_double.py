@@ -6,7 +6,9 @@ what the self-test on the device is for.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -26,6 +28,9 @@ from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.runtime.selftest import read_golden
 from bisenet_edge.runtime.tensorrt.builder import BuildOptions
 from bisenet_edge.runtime.tensorrt.compile import Compiler
+from bisenet_edge.runtime.tensorrt.store import EngineStore
+
+EIGHT = "(8 multiprocessors)"
 
 
 @pytest.fixture
@@ -118,7 +123,11 @@ def test_a_second_opening_takes_the_engine_from_the_cache(bench, artifact):
     ("version", "gpu", "reason"),
     [
         ("10.13", {}, "built for TensorRT 10.3.0, this is 10.13.3.9"),
-        ("10.3", {"name": "Another"}, "built on GPU of the double, this is Another"),
+        (
+            "10.3",
+            {"name": "Another"},
+            "built on GPU of the double (8 multiprocessors), this is Another (8 multiprocessors)",
+        ),
         ("10.3", {"compute_capability": (7, 2)}, "built for compute capability 8.7, this is 7.2"),
     ],
 )
@@ -183,10 +192,10 @@ def test_a_node_without_a_kernel_is_named(bench, artifact):
     assert node in caught.value.got
 
 
-def with_other_golden(artifact, folder):
-    """A copy of an artifact whose golden masks no engine can reach."""
+def with_other_golden(artifact, folder, which="*"):
+    """A copy of an artifact whose golden masks of a precision no engine can reach."""
     shutil.copytree(artifact.path, folder)
-    for path in (folder / "golden").glob("mask.*.png"):
+    for path in (folder / "golden").glob(f"mask.{which}-*.png"):
         mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         cv2.imwrite(str(path), (mask + 1) % len(artifact.manifest.labels))
     manifest = artifact.manifest
@@ -202,6 +211,70 @@ def test_an_engine_that_fails_its_self_test_is_never_active(bench, artifact, tmp
     assert list((tmp_path / "cache").rglob("*.plan")) == []
     with pytest.raises(BackendError, match="differ from the bundled ones"):
         open_session(broken, "int8", backend="tensorrt")
+    assert bench.gpu.live() == []
+
+
+def test_when_int8_fails_its_self_test_fp16_really_runs(bench, artifact, tmp_path):
+    broken = with_other_golden(artifact, tmp_path / "broken", "int8")
+    compiled = Compiler(broken).choose()
+    assert (compiled.passed, compiled.chosen) == (False, "fp16")
+    assert compiled.reason == "INT8 failed the self-test"
+    with open_session(broken, backend="tensorrt") as session:
+        assert session.precision == "fp16"
+
+
+def test_what_was_decided_before_stays_when_nothing_passes(bench, artifact, tmp_path):
+    Compiler(artifact).only("fp16")
+    broken = with_other_golden(artifact, tmp_path / "broken")
+    compiled = Compiler(broken).choose(rebuild=True)
+    assert compiled.chosen == "fp16"
+    assert "FP16 from before stays the default" in compiled.reason
+
+
+def test_a_choice_outlives_an_update(bench, artifact):
+    Compiler(artifact).only("fp16")
+    bench.put("10.13")
+    for _ in range(3):
+        with open_session(artifact, backend="tensorrt") as session:
+            assert session.precision == "fp16"
+
+
+def test_fp32_is_for_comparisons_and_never_the_default(bench, artifact):
+    assert Compiler(artifact).only("fp32").chosen == "int8"
+    with open_session(artifact, backend="tensorrt") as session:
+        assert session.precision == "int8"
+
+
+def test_an_engine_is_read_where_nothing_can_be_written(bench, artifact, monkeypatch):
+    Compiler(artifact).ready("int8")
+
+    def refuse(self):
+        raise AssertionError("locked for reading")
+
+    monkeypatch.setattr(EngineStore, "locked", refuse)
+    with open_session(artifact, "int8", backend="tensorrt") as session:
+        assert session.precision == "int8"
+
+
+def test_a_frame_that_could_not_be_submitted_costs_no_other_its_mask(bench, artifact):
+    frames = golden_frames(artifact)
+    (expected,) = reference_masks(artifact, "int8", frames[:1])
+    bench.put("10.3", faults=CudaFaults(no_capture=True))
+    with open_session(artifact, "int8", backend="tensorrt") as session:
+        session.infer(frames[-1])
+        session.submit(frames[0])
+        bench.faults.execute_after = 0
+        with pytest.raises(BackendError, match="could not run a frame"):
+            session.submit(frames[-1])
+        np.testing.assert_array_equal(session.finish(), expected)
+
+
+def test_closing_waits_for_frames_in_flight(bench, artifact):
+    session = open_session(artifact, "int8", backend="tensorrt")
+    session.submit(golden_frames(artifact)[0])
+    waits = bench.gpu.calls["cudaStreamSynchronize"]
+    session.close()
+    assert bench.gpu.calls["cudaStreamSynchronize"] > waits
     assert bench.gpu.live() == []
 
 
@@ -310,9 +383,6 @@ def test_ctrl_c_stops_the_builder_and_leaves_nothing(bench, artifact, tmp_path):
     bench.faults.build_steps = 5
 
     def interrupt(step, done, total):
-        import os
-        import signal
-
         if step.startswith("building") and done < total:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -321,6 +391,28 @@ def test_ctrl_c_stops_the_builder_and_leaves_nothing(bench, artifact, tmp_path):
         Compiler(artifact, interrupt).ready("fp16")
     assert list((tmp_path / "cache").rglob("*.plan")) == []
     assert bench.gpu.live() == []
+
+
+def test_sigterm_during_a_build_reaches_its_handler(bench, artifact, tmp_path):
+    bench.faults.build_steps = 5
+    heard = []
+
+    def stop(number, frame):
+        heard.append(number)
+        raise SystemExit(0)
+
+    def terminate(step, done, total):
+        if step.startswith("building") and done < total:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(SystemExit):
+            Compiler(artifact, terminate).ready("fp16")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+    assert list((tmp_path / "cache").rglob("*.plan")) == []
 
 
 def test_accuracy_is_measured_with_the_engines_themselves(bench, artifact):

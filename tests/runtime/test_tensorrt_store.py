@@ -24,7 +24,8 @@ KEY = EngineKey(
     opt_level=None,
     workspace_mb=None,
 )
-FACTS = {"build_s": 1.0}
+FACTS = {"built": "", "build_s": 1.0, "notes": [], "selftest": {}, "layers": {}}
+GPU, TENSORRT = "Orin, compute capability 8.7", "10.3.0"
 
 
 @pytest.fixture
@@ -90,7 +91,10 @@ def test_a_missing_file_is_not_used(store):
     assert store.find(KEY) == (None, ["its file cannot be read (No such file or directory)"])
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 99}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"schema_version": 99}', '{"schema_version": 1, "key": 7}', '{"schema_version": 1}'],
+)
 def test_a_record_that_cannot_be_trusted_is_not_used(store, text):
     store.activate(KEY, b"plan", FACTS)
     (store.folder / "int8.json").write_text(text)
@@ -129,18 +133,44 @@ def test_a_failure_while_writing_leaves_the_old_engine(store, monkeypatch):
     assert store.find(KEY) == (old, [])
 
 
-def test_a_choice_holds_while_its_engines_do(store):
-    engines = {"int8": store.activate(KEY, b"int8", FACTS)}
-    store.write_choice({"chosen": "int8", "reason": "faster"}, engines)
-    assert store.read_choice()["chosen"] == "int8"
-    store.activate(KEY, b"another", FACTS)
-    assert store.read_choice() == {}
-
-
-def test_a_damaged_choice_is_none(store):
+def test_a_choice_outlives_an_update_of_tensorrt_and_says_so(store):
     store.folder.mkdir(parents=True)
-    (store.folder / "choice.json").write_text(json.dumps({"chosen": "int8"}))
-    assert store.read_choice() == {}
+    store.write_choice("fp16", "faster", GPU, TENSORRT)
+    assert store.read_choice(GPU, TENSORRT)["reason"] == "faster"
+    later = store.read_choice(GPU, "10.13.3")
+    assert later["chosen"] == "fp16"
+    assert later["reason"] == "faster (with TensorRT 10.3.0; not timed with 10.13.3 yet)"
+
+
+def test_a_choice_of_another_gpu_is_none(store):
+    store.folder.mkdir(parents=True)
+    store.write_choice("fp16", "faster", "Thor, compute capability 11.0", TENSORRT)
+    assert store.read_choice(GPU, TENSORRT) == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", json.dumps({"chosen": "int8"})])
+def test_a_damaged_choice_is_none(store, text):
+    store.folder.mkdir(parents=True)
+    (store.folder / "choice.json").write_text(text)
+    assert store.read_choice(GPU, TENSORRT) == {}
+
+
+def test_the_lock_is_never_opened_through_a_link(store, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    store.folder.mkdir(parents=True)
+    (store.folder / "lock").symlink_to(victim)
+    with pytest.raises(SinkError), store.locked():
+        pass
+    assert victim.read_text() == "precious"
+
+
+def test_a_release_finds_its_own_engines(monkeypatch, tmp_path):
+    for name in ("BISENET_EDGE_CACHE", "CACHE_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "engines").mkdir()
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "bisenet-edge.pyz"), "run"])
+    assert default_cache() == tmp_path / "engines"
 
 
 def test_one_builder_at_a_time(store):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError, unknown_name
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime import jetson
 from bisenet_edge.runtime.backends.base import BF16, FP16, Session
+
+log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "tensorrt", "cpu", "openvino", "onnxruntime", "reference", "null")
 PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
@@ -51,17 +54,17 @@ def _has_tensorrt() -> bool:
     Raises:
         BackendError: this is a Jetson, and they are not.
     """
-    problem = ""
-    if importlib.util.find_spec("tensorrt") is None:
-        problem = "TensorRT is not installed for this Python"
-    else:
-        from bisenet_edge.runtime.cuda import CudaRuntime
+    from bisenet_edge.runtime.cuda import CudaRuntime
 
-        try:
-            with CudaRuntime.open():
-                return True
-        except BackendError as error:
-            problem = f"{error.what} ({error.got})"
+    installed, gpu = importlib.util.find_spec("tensorrt") is not None, ""
+    problem = "" if installed else "TensorRT is not installed for this Python"
+    try:
+        with CudaRuntime.open() as cuda:
+            gpu = cuda.device.name
+    except BackendError as error:
+        problem = problem or f"{error.what} ({error.got})"
+    if installed and gpu:
+        return True
     if jetson.detect():
         raise BackendError(
             "this is a Jetson, but its GPU cannot be used",
@@ -69,6 +72,8 @@ def _has_tensorrt() -> bool:
             expected="JetPack's TensorRT and CUDA, in the system's Python",
             fix="see what is missing: bisenet-edge doctor   (or on the CPU, far slower: --backend cpu)",
         )
+    if gpu:
+        log.warning("%s is here, but %s: running on the CPU", gpu, problem)
     return False
 
 

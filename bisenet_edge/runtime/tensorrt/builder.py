@@ -82,7 +82,7 @@ def build(
 
     Raises:
         BackendError: TensorRT does not take the graph or runs out of memory; with node and remedy.
-        KeyboardInterrupt: the user interrupted, and the builder has stopped.
+        KeyboardInterrupt: interrupted. TensorRT 8 cannot be stopped: it ends its build first.
     """
     subject, started_s = f"{precision} engine", time.monotonic()
     notes: List[str] = []
@@ -184,15 +184,27 @@ def _watched(api: TensorRt, config: Any, step: str, progress: Progress) -> Itera
 
 @contextmanager
 def _interrupts_set(stopped: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C set `stopped`: raised through the builder's own frames, an exception ends the process."""
+    """Let SIGINT and SIGTERM set `stopped` while the builder works, and raise them again when it has ended.
+
+    An exception that a handler raises inside the builder's callbacks is printed and lost there.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, lambda number, frame: stopped.set())
+    caught: List[int] = []
+
+    def catch(number: int, frame: Any) -> None:
+        caught.append(number)
+        stopped.set()
+
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in caught:
+            signal.raise_signal(number)
 
 
 def _tick(step: str, progress: Progress, over: threading.Event) -> None:

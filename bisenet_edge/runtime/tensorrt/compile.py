@@ -6,7 +6,7 @@ INT8 and FP16 the faster one runs by default, and the reason is kept beside them
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -18,10 +18,10 @@ from bisenet_edge.runtime.cuda import CudaDevice, CudaRuntime
 from bisenet_edge.runtime.profile.payoff import int8_pays
 from bisenet_edge.runtime.selftest import selftest
 from bisenet_edge.runtime.tensorrt import api as tensorrt
-from bisenet_edge.runtime.tensorrt.api import FP16, INT8, PRECISIONS, TensorRt, has_int8
+from bisenet_edge.runtime.tensorrt.api import FP16, FP32, INT8, PRECISIONS, TensorRt, has_int8
 from bisenet_edge.runtime.tensorrt.builder import BuildOptions, Plan, build
 from bisenet_edge.runtime.tensorrt.engine import Engine
-from bisenet_edge.runtime.tensorrt.store import EngineKey, EngineStore, Stored, write_whole
+from bisenet_edge.runtime.tensorrt.store import FACTS, EngineKey, EngineStore, Stored, write_whole
 
 BEST = "best"
 OURS = "tensorrt"
@@ -63,6 +63,7 @@ class Compiled:
         engines: one report per precision.
         chosen: precision that runs by default; "" when no engine passed its self-test.
         reason: why, in one sentence.
+        folder: where the engines are.
         payoff: `Payoff.to_json()` when two were timed.
     """
 
@@ -70,6 +71,7 @@ class Compiled:
     engines: Tuple[EngineReport, ...]
     chosen: str
     reason: str
+    folder: str
     payoff: Optional[Dict[str, Any]] = None
 
     @property
@@ -83,6 +85,7 @@ class Compiled:
             "engines": [engine.to_json() for engine in self.engines],
             "chosen": self.chosen,
             "reason": self.reason,
+            "folder": self.folder,
             "payoff": self.payoff,
             "passed": self.passed,
         }
@@ -112,7 +115,7 @@ class Compiler:
 
     def default_precision(self) -> Tuple[str, str]:
         """What runs when nobody says, and why: what was chosen here, else INT8 where the GPU has it."""
-        choice = self.store.read_choice()
+        choice = self.store.read_choice(self._gpu(), self.api.text)
         if choice:
             return str(choice["chosen"]), str(choice["reason"])
         if self.artifact.manifest.precision != INT8:
@@ -139,9 +142,13 @@ class Compiler:
             SinkError: the cache cannot be written.
         """
         self._check(precision)
+        key = self._key(precision, options, compiler)
+        # Without the lock: a service may read engines in a folder that it cannot write.
+        found, reasons = self.store.find(key)
+        if found and not rebuild:
+            return EngineReport(precision, found, (), _facts(found.record))
         with self.store.locked():
-            key = self._key(precision, options, compiler)
-            found, reasons = self.store.find(key)
+            found, reasons = self.store.find(key)  # somebody else may have built it meanwhile
             if found and not rebuild:
                 return EngineReport(precision, found, (), _facts(found.record))
             if not reasons:
@@ -160,12 +167,10 @@ class Compiler:
         engines = tuple(self.ready(p, options, rebuild=rebuild, compiler=OURS) for p in (INT8, FP16))
         stored = {engine.precision: engine.stored for engine in engines if engine.stored}
         if len(stored) < 2:
-            chosen = next(iter(stored), "")
-            failed = ", ".join(e.precision.upper() for e in engines if not e.stored)
-            return Compiled(self._device(), engines, chosen, f"{failed} failed its self-test")
+            failed = " and ".join(e.precision.upper() for e in engines if not e.stored)
+            return self._decided(engines, next(iter(stored), ""), f"{failed} failed the self-test")
         payoff = int8_pays(self.artifact, backend="tensorrt", progress=self._progress)
-        self.store.write_choice(payoff.to_json(), stored)
-        return Compiled(self._device(), engines, payoff.chosen, payoff.reason, payoff.to_json())
+        return replace(self._decided(engines, payoff.chosen, payoff.reason), payoff=payoff.to_json())
 
     def only(
         self, precision: str, options: BuildOptions = ANY, *, rebuild: bool = False, reason: str = ""
@@ -208,10 +213,24 @@ class Compiler:
 
     def _run_by_default(self, engine: EngineReport, reason: str) -> Compiled:
         if engine.stored is None:
-            return Compiled(self._device(), (engine,), "", f"{engine.precision.upper()} failed its self-test")
-        choice = {"chosen": engine.precision, "reason": reason}
-        self.store.write_choice(choice, {engine.precision: engine.stored})
-        return Compiled(self._device(), (engine,), engine.precision, reason)
+            return self._decided((engine,), "", f"{engine.precision.upper()} failed its self-test")
+        if engine.precision == FP32:
+            # For comparisons: it says nothing about what should run.
+            chosen, why = self.default_precision()
+            return self._compiled((engine,), chosen, why)
+        return self._decided((engine,), engine.precision, reason)
+
+    def _decided(self, engines: Tuple[EngineReport, ...], chosen: str, reason: str) -> Compiled:
+        """Remember a decision. Without one, what was decided before stays in force, and is said."""
+        if chosen:
+            self.store.write_choice(chosen, reason, self._gpu(), self.api.text)
+        elif self.store.read_choice(self._gpu(), self.api.text):
+            chosen, before = self.default_precision()
+            reason += f"; {chosen.upper()} from before stays the default ({before})"
+        return self._compiled(engines, chosen, reason)
+
+    def _compiled(self, engines: Tuple[EngineReport, ...], chosen: str, reason: str) -> Compiled:
+        return Compiled(self._device(), engines, chosen, reason, str(self.store.folder))
 
     def _build(self, key: EngineKey, options: BuildOptions, reasons: List[str]) -> EngineReport:
         device, api = self.device, self.api
@@ -226,6 +245,7 @@ class Compiler:
     def _test_and_store(self, key: EngineKey, plan: Plan, reasons: List[str]) -> EngineReport:
         facts = self._test(key.precision, plan)
         stored = self.store.activate(key, plan.data, facts) if facts["selftest"]["passed"] else None
+        facts = _facts({"key": asdict(key), **facts})
         return EngineReport(key.precision, stored, tuple(reasons), facts)
 
     def _test(self, precision: str, plan: Plan) -> Dict[str, Any]:
@@ -246,7 +266,7 @@ class Compiler:
         path = self.artifact.model_path(self.api.model_of(precision))
         return EngineKey(
             model_sha256=self.artifact.manifest.files[path.name],
-            gpu=self.device.name,
+            gpu=f"{self.device.name} ({self.device.multiprocessors} multiprocessors)",
             compute_capability=self.capability,
             tensorrt=self.api.text,
             precision=precision,
@@ -292,9 +312,10 @@ def open_ready(artifact: Artifact, precision: str = "", progress: Progress = qui
             expected=f"{100 * test['min_agreement']:g} %",
             fix="bisenet-edge compile --precision fp16, and report the device and its TensorRT",
         )
-    engine = Engine(compiler.api, report.stored.plan.read_bytes(), artifact.manifest.size)
+    engine = Engine(compiler.api, report.stored.data, artifact.manifest.size)
     return TensorRTSession(artifact, report.precision, engine)
 
 
 def _facts(record: Dict[str, Any]) -> Dict[str, Any]:
-    return {key: record[key] for key in ("built", "build_s", "notes", "selftest", "layers")}
+    built_with = {name: record["key"].get(name) for name in ("compiler", "opt_level", "workspace_mb")}
+    return {**{key: record[key] for key in FACTS}, "built_with": built_with}

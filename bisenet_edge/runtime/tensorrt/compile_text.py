@@ -17,10 +17,11 @@ def compile_text(compiled: Dict[str, Any]) -> str:
     ]
     for engine in compiled["engines"]:
         told += _engine(engine)
+    told += ["", f"engines in {compiled['folder']}"]
     if compiled["chosen"]:
-        told += ["", f"runs by default: {compiled['chosen'].upper()}. {compiled['reason']}"]
+        told += [f"runs by default: {compiled['chosen'].upper()}. {compiled['reason']}"]
     else:
-        told += ["", f"no engine is active: {compiled['reason']}"]
+        told += [f"no engine is active: {compiled['reason']}"]
     return "\n".join(told)
 
 
@@ -28,6 +29,8 @@ def _engine(engine: Dict[str, Any]) -> List[str]:
     layers, test = engine["layers"], engine["selftest"]
     because = "; ".join(engine["built_because"])
     how = f"built in {engine['build_s']:.0f} s ({because})" if because else "from the cache"
+    if engine["built_with"]["opt_level"] is not None:
+        how += f", --opt-level {engine['built_with']['opt_level']}"
     told = ["", f"{engine['precision'].upper()}: {how}"]
     precisions = ", ".join(f"{count} {name}" for name, count in sorted(layers["by_precision"].items()))
     told.append(f"  layers         {layers['layers']}: {precisions}, {len(layers['reformats'])} reformats")

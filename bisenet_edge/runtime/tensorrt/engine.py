@@ -6,7 +6,7 @@ other one's input and reads the mask before it: copy, compute and what follows o
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -87,13 +87,14 @@ class Engine:
     def submit(self, frame: np.ndarray) -> None:
         """Begin a frame, uint8 [H, W, 3]; at most two may be under way."""
         lane = self._lanes[self._next % LANES]
-        self._next += 1
         lane.frame.host[0] = frame
         if lane.graph is not None:
             lane.graph.launch(self._stream)
         else:
             self._enqueue(lane, self._context)
         lane.done.record(self._stream)
+        # Last: a frame whose work could not be enqueued is not under way.
+        self._next += 1
 
     def finish(self, mask: np.ndarray, ahead: int) -> None:
         """Wait for a frame and write its mask, uint8 [H, W].
@@ -152,6 +153,9 @@ class Engine:
         self._stack.close()
 
     def _drop(self) -> None:
+        # What was enqueued still uses the context; a stream that has failed has nothing left to wait for.
+        with suppress(BackendError):
+            self._stream.synchronize()
         # The context before its engine, the engine before its runtime.
         self._context = None
         self._engine = None

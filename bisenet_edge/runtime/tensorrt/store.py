@@ -18,8 +18,9 @@ import hashlib
 import json
 import os
 import re
+import sys
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -28,6 +29,8 @@ from bisenet_edge.errors import SinkError
 from bisenet_edge.resources import replace_when_written
 
 SCHEMA_VERSION = 1
+FACTS = ("built", "build_s", "notes", "selftest", "layers")
+"""What a record holds beside its key and checksum."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,25 @@ class Stored:
 
     Attributes:
         plan: its file.
+        data: what the file holds.
         record: key, sha256, and what was found out when it was built.
     """
 
     plan: Path
     record: Dict[str, Any]
+    data: bytes = field(repr=False, compare=False)
 
 
 def default_cache() -> Path:
-    """Folder for engines: $BISENET_EDGE_CACHE, systemd's $CACHE_DIRECTORY, or ~/.cache/bisenet-edge."""
+    """Folder for engines: $BISENET_EDGE_CACHE, systemd's $CACHE_DIRECTORY, those of an installed release (so
+    that a `compile` by hand is what its service runs), or ~/.cache/bisenet-edge.
+    """
     for name in ("BISENET_EDGE_CACHE", "CACHE_DIRECTORY"):
         if os.environ.get(name):
             return Path(os.environ[name])
+    program = Path(sys.argv[0]).resolve()
+    if program.suffix == ".pyz" and (program.parent / "engines").is_dir():
+        return program.parent / "engines"
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "bisenet-edge"
 
@@ -125,11 +135,14 @@ class EngineStore:
             return None, [f"its record cannot be read ({error})"]
         if not isinstance(record, dict) or record.get("schema_version") != SCHEMA_VERSION:
             return None, ["its record is of another version of bisenet-edge"]
-        reasons = key.reasons_against(record.get("key") or {})
+        if not isinstance(record.get("key"), dict) or not set(FACTS) <= set(record):
+            return None, ["its record lacks something"]
+        reasons = key.reasons_against(record["key"])
+        if reasons:
+            return None, reasons
         plan = self._plan(key.precision, str(record.get("sha256")))
-        if not reasons:
-            reasons = _damage(plan, str(record.get("sha256")))
-        return (None, reasons) if reasons else (Stored(plan, record), [])
+        data, reasons = _read(plan, str(record.get("sha256")))
+        return (None, reasons) if reasons else (Stored(plan, record, data), [])
 
     def activate(self, key: EngineKey, plan: bytes, facts: Dict[str, Any]) -> Stored:
         """Write an engine and make it the active one of its precision; the one before is removed.
@@ -149,32 +162,32 @@ class EngineStore:
         write_whole(self._record(key.precision), _json(record))
         for other in self.folder.glob(f"{key.precision}-*.plan"):
             if other != path:
-                # A service that runs it keeps its memory mapped; the name may go.
+                # Whoever runs it has read it.
                 with suppress(OSError):
                     other.unlink()
-        return Stored(path, record)
+        return Stored(path, record, plan)
 
-    def read_choice(self) -> Dict[str, Any]:
-        """What `write_choice` wrote, if the engines it speaks of are still the active ones; else empty."""
+    def read_choice(self, gpu: str, tensorrt: str) -> Dict[str, Any]:
+        """What `write_choice` wrote, if it was on this GPU; else empty.
+
+        It outlives an update of TensorRT, whose engines are built anew: until they are timed again, what was
+        faster is the best guess, and the reason says so.
+        """
         try:
             choice = json.loads((self.folder / "choice.json").read_text(encoding="utf-8"))
-            active = {
-                p: json.loads(self._record(p).read_text(encoding="utf-8"))["sha256"]
-                for p in choice["engines"]
-            }
+            known = choice["gpu"] == gpu and choice["chosen"] in ("int8", "fp16")
         except (OSError, ValueError, KeyError, TypeError):
             return {}
-        return dict(choice) if active == choice["engines"] else {}
+        if not known:
+            return {}
+        if choice["tensorrt"] != tensorrt:
+            choice["reason"] += f" (with TensorRT {choice['tensorrt']}; not timed with {tensorrt} yet)"
+        return dict(choice)
 
-    def write_choice(self, choice: Dict[str, Any], engines: Dict[str, Stored]) -> None:
-        """Remember which precision runs by default.
-
-        Args:
-            choice: "chosen" and "reason" at least, in plain JSON values.
-            engines: precision -> engine that was timed.
-        """
-        named = {precision: stored.record["sha256"] for precision, stored in engines.items()}
-        write_whole(self.folder / "choice.json", _json({**choice, "engines": named}))
+    def write_choice(self, chosen: str, reason: str, gpu: str, tensorrt: str) -> None:
+        """Remember which precision runs by default, and on what that was found out."""
+        choice = {"chosen": chosen, "reason": reason, "gpu": gpu, "tensorrt": tensorrt}
+        write_whole(self.folder / "choice.json", _json(choice))
 
     def timing_cache(self, gpu: str, tensorrt: str) -> Path:
         """File of kernel measurements for a device and a TensorRT."""
@@ -189,7 +202,9 @@ class EngineStore:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / "lock").open("w")
+            # Never through a link: root builds in folders that a service may write.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            file = os.fdopen(os.open(self.folder / "lock", flags, 0o644), "w")
         except OSError as error:
             raise _unwritable(self.folder, error) from error
         with file:
@@ -203,14 +218,15 @@ class EngineStore:
         return self.folder / f"{precision}-{digest[:16]}.plan"
 
 
-def _damage(plan: Path, digest: str) -> List[str]:
+def _read(plan: Path, digest: str) -> Tuple[bytes, List[str]]:
+    """(its bytes, why they cannot be used)."""
     try:
         data = plan.read_bytes()
     except OSError as error:
-        return [f"its file cannot be read ({error.strerror})"]
+        return b"", [f"its file cannot be read ({error.strerror})"]
     if hashlib.sha256(data).hexdigest() != digest:
-        return ["its file has changed since it was written (checksum differs)"]
-    return []
+        return b"", ["its file has changed since it was written (checksum differs)"]
+    return data, []
 
 
 def write_whole(path: Path, data: bytes) -> None:
