@@ -13,6 +13,7 @@ PACKAGE_OF = {
     "setpriv": "util-linux",
     "unshare": "util-linux",
     "qemu-aarch64-static": "qemu-user-static",
+    "ssh-keygen": "openssh-client",
     "buildah": "buildah crun",
 }
 """Program -> the Debian packages it comes with."""

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from namespaces import Chroot
 from needs import need_own_binfmt, need_programs, need_root

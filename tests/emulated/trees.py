@@ -19,7 +19,8 @@ SITE = f"/usr/local/lib/python{PYTHON}/dist-packages"
 """Where Debian's Python finds what was installed beside its own packages."""
 
 _BASE = (
-    "bash,dash,base-files,base-passwd,passwd,coreutils,util-linux,mount,findutils,grep,sed,tar,gzip,procps"
+    "bash,dash,base-files,base-passwd,passwd,coreutils,util-linux,mount,findutils,grep,sed,tar,gzip,procps,"
+    "openssh-client,libc-bin"
 )
 _PYTHON = "python3,python3-minimal,libstdc++6"
 _SYSTEMD = "systemd,systemd-sysv,login,libnss-systemd,libpam-systemd,dbus,dbus-daemon"

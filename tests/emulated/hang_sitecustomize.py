@@ -1,0 +1,18 @@
+"""Laid into the booted tree as sitecustomize: ONNX Runtime hangs while a file is there, as a stuck driver would."""
+
+import time
+from pathlib import Path
+
+import onnxruntime
+
+_SWITCH = Path("/run/engine-hangs")
+_run = onnxruntime.InferenceSession.run
+
+
+def _run_or_hang(self, *arguments, **options):
+    while _SWITCH.exists():
+        time.sleep(0.1)
+    return _run(self, *arguments, **options)
+
+
+onnxruntime.InferenceSession.run = _run_or_hang
