@@ -1,4 +1,4 @@
-"""Laid into the booted tree as sitecustomize: ONNX Runtime hangs while a file is there, as a stuck driver would."""
+"""The booted tree's sitecustomize: ONNX Runtime hangs while a file is there, as with a stuck driver."""
 
 import time
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Commands in namespaces of their own, so that nothing of this machine is changed and nothing is left behind.
 
 A user namespace with all ids mapped to themselves, mounts, process ids and, since Linux 6.7, a binfmt_misc
-that only these processes see: aarch64 programs run through qemu-user although the machine knows nothing of it.
+that only these processes see: aarch64 programs run by qemu-user, though the machine knows nothing of it.
 When the outer process ends, the kernel ends all others and undoes every mount.
 """
 
@@ -127,9 +127,16 @@ def _map_ids(process: subprocess.Popen[str]) -> None:
 
 
 CPUINFO = "".join(
-    f"processor\t: {index}\nBogoMIPS\t: 62.50\n"
-    "Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp\n"
-    "CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x4\nCPU part\t: 0xd0b\nCPU revision\t: 1\n\n"
+    f"""processor\t: {index}
+BogoMIPS\t: 62.50
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x4
+CPU part\t: 0xd0b
+CPU revision\t: 1
+
+"""
     for index in range(2)
 )
 """Of a Cortex-A76, as `QEMU_CPU` is."""

@@ -1,4 +1,4 @@
-"""Variants of a bundle, packed and signed again by hand: what a device must take, and what it must take back."""
+"""Variants of a bundle, packed and signed by hand: what a device must take, and what it must take back."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import zipfile
 from pathlib import Path
 
 PYZ = "bisenet-edge.pyz"
-CRASHES = "import sys\nif 'run' in sys.argv:\n    sys.exit('this release is broken')\n"
-SILENT = """import os, socket, sys, time
-if 'run' in sys.argv:
+# Only the service fails: the installer's own calls, without systemd, go well.
+CRASHES = """import os, sys
+if 'NOTIFY_SOCKET' in os.environ:
+    sys.exit('this release is broken')
+"""
+SILENT = """import os, socket, time
+if 'NOTIFY_SOCKET' in os.environ:
     address = os.environ['NOTIFY_SOCKET'].replace('@', '\\0', 1)
     socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1', address)
     time.sleep(3600)
@@ -48,7 +52,7 @@ def variant(release: Path, folder: Path, *, program: str = "", readme: str = "")
 
 
 def make_key(folder: Path) -> Path:
-    """An Ed25519 key without a password; the file of those a device trusts lies beside it as trusted_signers."""
+    """An Ed25519 key without a password; `trusted_signers`, for a device, lies beside it."""
     key = folder / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(key)], check=True)
     public = key.with_suffix(".pub").read_text()

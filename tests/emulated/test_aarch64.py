@@ -75,8 +75,9 @@ def test_selftest(installed, board, backend, precision):
         assert min(result["agreements"]) >= MIN_AGREEMENT
 
 
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("precision", "frames"), [("int8", FRAMES), ("fp32", 2)])
-def test_masks_agree_with_those_of_x86(installed, board, release, street, tmp_path, precision, frames):
+def test_masks_agree_with_those_of_x86(board, release, street, tmp_path, precision, frames):
     words = ["run", "--backend", "onnxruntime", "--precision", precision, "--frames", str(frames)]
     on(board, *words, "/mnt/street/frames", f"/root/{precision}/")
     here = tmp_path / "masks"
