@@ -29,6 +29,28 @@ REGISTER_QEMU = f"""
 mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
 printf '%s' '{_BINFMT}' > /proc/sys/fs/binfmt_misc/register
 """
+CPUINFO = "".join(
+    f"""processor\t: {index}
+BogoMIPS\t: 62.50
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x4
+CPU part\t: 0xd0b
+CPU revision\t: 1
+
+"""
+    for index in range(2)
+)
+"""Of a Cortex-A76, as `QEMU_CPU` is."""
+# ONNX Runtime 1.32 reads the features of the CPU here, and crashes on those of an x86 machine.
+FAKE_CPUINFO = f"""
+mount -t tmpfs tmpfs /mnt
+cat > /mnt/cpuinfo <<'END'
+{CPUINFO}END
+mount --bind /mnt/cpuinfo /proc/cpuinfo
+umount -l /mnt
+"""
 _OUTER_LIMIT_S = 5.0
 
 
@@ -53,9 +75,7 @@ class Chroot:
         lines = [REGISTER_QEMU if self.arm64 else "", 'cd "$1"; shift', "mount -t proc proc proc"]
         lines += ["mount --rbind /dev dev", "mount --rbind /sys sys", "mount -t tmpfs tmpfs tmp"]
         if self.arm64:
-            # ONNX Runtime 1.32 reads the features of the CPU here, and crashes on those of an x86 machine.
-            (self.tree / "cpuinfo").write_text(CPUINFO)
-            lines.append("mount --bind cpuinfo proc/cpuinfo")
+            lines += [FAKE_CPUINFO, "mount --bind /proc/cpuinfo proc/cpuinfo"]
         for outside, inside in self.binds.items():
             target = inside.lstrip("/")
             if outside.is_dir():
@@ -80,6 +100,7 @@ def in_namespaces(
     *arguments: str,
     kinds: Sequence[str] = ("--mount", "--pid"),
     prepare: str = "",
+    environment: Mapping[str, str] | None = None,
     timeout_s: float = 600,
 ) -> subprocess.CompletedProcess[str]:
     """Run a shell script as root of a new user namespace.
@@ -88,6 +109,7 @@ def in_namespaces(
         script: for `sh -e`; `$1`, `$2`, ... are `arguments`.
         kinds: further namespaces, as options of unshare(1).
         prepare: shell commands that run before, outside.
+        environment: of all commands; None = this process's.
         timeout_s: after that everything in the namespaces is killed.
 
     Raises:
@@ -102,6 +124,7 @@ def in_namespaces(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=environment,
         text=True,
         errors="replace",
     )
@@ -124,19 +147,3 @@ def _map_ids(process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
     for kind in ("uid_map", "gid_map"):
         Path(f"/proc/{process.pid}/{kind}").write_text("0 0 65536\n")
-
-
-CPUINFO = "".join(
-    f"""processor\t: {index}
-BogoMIPS\t: 62.50
-Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
-CPU implementer\t: 0x41
-CPU architecture: 8
-CPU variant\t: 0x4
-CPU part\t: 0xd0b
-CPU revision\t: 1
-
-"""
-    for index in range(2)
-)
-"""Of a Cortex-A76, as `QEMU_CPU` is."""
