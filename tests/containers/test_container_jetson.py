@@ -13,7 +13,7 @@ import pytest
 from images import Store
 from needs import need_programs, need_root
 from street import read_masks
-from trees import debian_tree
+from trees import BASE_IMAGE, debian_tree
 
 pytestmark = pytest.mark.emulated
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
@@ -27,7 +27,7 @@ def image(tmp_path_factory, release):
     need_programs("buildah", "mmdebstrap", "setpriv")
     store = Store(tmp_path_factory.mktemp("images") / "store")
     try:
-        base = store.take_tree("base:amd64", debian_tree("amd64", "ca-certificates", "apt"))
+        base = store.take_tree("base:amd64", debian_tree("amd64", BASE_IMAGE, "apt"))
         began = time.monotonic()
         arguments = {"BASE": base, "ENGINE": "onnxruntime"}
         image = store.build("bisenet-edge:amd64", DOCKER / "Dockerfile.jetson", release, arguments)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from namespaces import in_namespaces
 
+_GROUP = "bisenet-edge-test-"
 _KINDS = ("--cgroup", "--mount", "--uts", "--ipc", "--net", "--pid")
 # systemd wants a root that is a mount point, cgroups of its own, and the API file systems. /proc/sys and
 # /sys stay read-only: the ids in there are those of the machine outside.
@@ -80,7 +81,11 @@ def boot(
     Returns:
         With what was written before systemd took over; then it writes to its journal.
     """
-    group = cgroup2 / f"bisenet-edge-test-{os.getpid()}"
+    for left in cgroup2.glob(f"{_GROUP}*"):
+        # Of a run that was killed itself.
+        if not Path(f"/proc/{left.name[len(_GROUP) :]}").exists():
+            _remove(left)
+    group = cgroup2 / f"{_GROUP}{os.getpid()}"
     words = [word for outside, inside in binds.items() for word in (str(outside), inside)]
     group.mkdir()
     try:

@@ -52,6 +52,14 @@ mount --bind /mnt/cpuinfo /proc/cpuinfo
 umount -l /mnt
 """
 _OUTER_LIMIT_S = 5.0
+# Whatever happens to this process, a pipe breaks then. Process 1 of the namespace is killed, which ends all
+# others there. (PR_SET_PDEATHSIG, which unshare's --kill-child sets, does not outlive all that systemd does.)
+_WATCH = """
+( read -r _ <&{fd} || for child in $(cat /proc/$$/task/$$/children); do
+    [ "$child" = "$BASHPID" ] || kill -KILL "$child"
+done ) </dev/null >/dev/null 2>&1 &
+exec {fd}<&-
+"""
 
 
 @dataclass(frozen=True)
@@ -115,26 +123,28 @@ def in_namespaces(
     Raises:
         subprocess.TimeoutExpired: with what was printed until then.
     """
-    # Whatever happens to the test: the death of the parent ends unshare, whose end ends the rest.
-    unshare = ["setpriv", "--pdeathsig", "KILL", "unshare", "--user", *kinds, "--fork", "--kill-child"]
-    outer = prepare + '\nexec "$@"'
+    unshare = ["unshare", "--user", *kinds, "--fork"]
     inner = ["sh", "-ec", "read -r _\nmount -t proc proc /proc\nexec </dev/null\n" + script]
+    alive, told = os.pipe()
+    outer = _WATCH.format(fd=alive) + prepare + '\nexec "$@"'
     process = subprocess.Popen(
-        ["sh", "-ec", outer, "sh", *unshare, *inner, "sh", *arguments],
+        ["bash", "-ec", outer, "bash", *unshare, *inner, "sh", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
         text=True,
         errors="replace",
+        pass_fds=(alive,),
     )
     try:
+        os.close(alive)
         _map_ids(process)
         printed, errors = process.communicate("go\n", timeout=timeout_s)
-    except BaseException:
-        process.kill()
+        os.write(told, b"ended\n")
+    finally:
+        os.close(told)
         process.wait()
-        raise
     return subprocess.CompletedProcess(arguments, process.returncode, printed, errors)
 
 

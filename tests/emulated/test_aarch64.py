@@ -7,6 +7,7 @@ nothing about a Jetson, and no GPU takes part.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -35,7 +36,8 @@ def board(tmp_path_factory, release, street):
     tree = tmp_path_factory.mktemp("arm64") / "tree"
     with_users(copy_of(debian_tree("arm64", PLAIN), tree))
     binds = {release: "/mnt/bundle", street: "/mnt/street", wheels("aarch64", *ONNX_RUNTIME): SITE}
-    return Chroot(tree, True, binds, {"ORT_DISABLE_TELEMETRY": "1"})
+    yield Chroot(tree, True, binds, {"ORT_DISABLE_TELEMETRY": "1"})
+    shutil.rmtree(tree)
 
 
 @pytest.fixture(scope="module")

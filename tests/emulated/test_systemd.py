@@ -53,17 +53,19 @@ def found(tmp_path_factory, release):
     need_programs("mmdebstrap", "setpriv", "unshare", "ssh-keygen")
     cgroup2 = need_cgroup2()
     work = tmp_path_factory.mktemp("systemd")
-    tree = with_users(copy_of(debian_tree("amd64", BOOTABLE), work / "tree"))
-    make_bootable(tree)
-    _lay_in(tree, release, work)
-    done = boot(tree, cgroup2, {wheels("x86_64", *ENGINE): SITE}, BOOT_LIMIT_S)
-    steps = {path.stem: json.loads(path.read_text()) for path in (tree / "out").glob("*.json")}
-    journal = tree / "out/journal.txt"
-    assert journal.is_file(), (steps, done)
-    shutil.copy(journal, work)
-    print({name: step["took_s"] for name, step in steps.items()})
-    yield {**steps, "journal": journal.read_text()}
-    shutil.rmtree(tree)
+    tree = work / "tree"
+    try:
+        with_users(copy_of(debian_tree("amd64", BOOTABLE), tree))
+        make_bootable(tree)
+        _lay_in(tree, release, work)
+        done = boot(tree, cgroup2, {wheels("x86_64", *ENGINE): SITE}, BOOT_LIMIT_S)
+        steps = {path.stem: json.loads(path.read_text()) for path in (tree / "out").glob("*.json")}
+        journal = tree / "out/journal.txt"
+        assert journal.is_file(), (steps, done)
+        print({name: step["took_s"] for name, step in steps.items()})
+        return {**steps, "journal": journal.read_text()}
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
 
 
 def _lay_in(tree: Path, release: Path, work: Path) -> None:

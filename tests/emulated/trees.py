@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from namespaces import REGISTER_QEMU, in_namespaces
+
 MIRROR = os.environ.get("DEBIAN_URI", "http://deb.debian.org/debian")
 SUITE = "bookworm"
 PYTHON = "3.11"
@@ -26,8 +28,8 @@ _PYTHON = "python3,python3-minimal,libstdc++6"
 _SYSTEMD = "systemd,systemd-sysv,login,libnss-systemd,libpam-systemd,dbus,dbus-daemon"
 PLAIN = f"{_BASE},{_PYTHON}"
 BOOTABLE = f"{_BASE},{_PYTHON},{_SYSTEMD}"
-PACKAGED = "ca-certificates,python3,python3-venv,python3-pip"
-"""For `variant="apt"`: a tree in which apt-get and pip work, as in a base image."""
+BASE_IMAGE = "ca-certificates"
+"""For `variant="apt"`: a tree in which apt-get works, as in a base image."""
 
 # Newest first: pip takes a wheel of any of them, and the suite's glibc is 2.36.
 _MANYLINUX = ("2_35", "2_34", "2_31", "2_28", "2_27", "2_17", "2014")
@@ -50,12 +52,21 @@ class Made:
         digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
         return cls(cache_folder() / f"{name}-{digest}")
 
-    def with_command(self, command: Sequence[str], target: Path) -> Path:
-        """Run `command`, which makes `target`, unless it was done before."""
+    def with_command(self, command: Sequence[str], target: Path, emulated: bool = False) -> Path:
+        """Run `command`, which makes `target`, unless that was done before.
+
+        Args:
+            command: a program and its words.
+            target: folder that it makes; renamed when it is whole.
+            emulated: it runs ARM programs.
+        """
         if not self.path.is_dir():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(target, ignore_errors=True)
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            if emulated:
+                done = in_namespaces(f'{REGISTER_QEMU}exec "$@"', *command, timeout_s=1200)
+            else:
+                done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
             if done.returncode:
                 shutil.rmtree(target, ignore_errors=True)
                 raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
@@ -74,7 +85,11 @@ def debian_tree(arch: str, packages: str, variant: str = "extract") -> Path:
     made = Made.by(f"{SUITE}-{arch}-{variant}", packages)
     making = made.path.with_name(f".{made.path.name}.{os.getpid()}")
     command = ["mmdebstrap", "--mode=root", "--quiet", f"--arch={arch}", f"--variant={variant}"]
-    return made.with_command([*command, f"--include={packages}", SUITE, str(making), MIRROR], making)
+    emulated = arch == "arm64" and variant != "extract"
+    if emulated:
+        command.append("--skip=check/qemu")  # it would look for QEMU in the binfmt_misc of this machine
+    command += [f"--include={packages}", SUITE, str(making), MIRROR]
+    return made.with_command(command, making, emulated)
 
 
 def wheels(machine: str, *packages: str) -> Path:
