@@ -70,3 +70,21 @@ def test_volumes_of_the_compose_file_are_those_of_the_image():
     named = {mounted[name].strip('"') for name in compose["volumes"]}
     assert named == {path.strip(' "') for path in declared.split(",")}
     assert "BISENET_EDGE_CACHE=/var/cache/bisenet-edge" in image
+
+
+class Override(yaml.SafeLoader):
+    """Knows the two tags with which a compose file replaces instead of adding."""
+
+
+Override.add_constructor("!reset", lambda loader, node: None)
+Override.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
+
+
+def test_the_try_out_without_a_jetson_needs_none_of_its_parts():
+    text = (DOCKER / "compose.cpu.yaml").read_text()
+    service = yaml.load(text, Override)["services"]["bisenet-edge"]
+    assert service["runtime"] == "runc"
+    assert service["devices"] is None
+    assert not [volume for volume in service["volumes"] if "argus" in volume]
+    assert service["build"]["args"]["ENGINE"] == "onnxruntime"
+    assert service["command"] == ["serve", "--backend", "cpu"]
