@@ -1,0 +1,3 @@
+"""What is deployed in these tests."""
+
+from deployed import artifact, release, street  # noqa: F401 (fixtures)
