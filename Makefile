@@ -17,14 +17,16 @@ DEVICE_CODE := bisenet_edge/runtime $(wildcard bisenet_edge/*.py) $(wildcard bis
 # What tests of cameras, pages, services and deliveries use; without a package its tests are skipped by name.
 PACKAGES := python3-gi python3-gst-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
-  gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium mosquitto openssh-server gcc libc6-dev
+  gstreamer1.0-plugins-ugly gstreamer1.0-libav chromium mosquitto openssh-server openssh-client \
+  systemd dash gcc libc6-dev
+JETSON_PACKAGES := $(PACKAGES) mmdebstrap qemu-user-static qemu-system-arm ipxe-qemu cpio kmod buildah crun
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # Spinning OpenMP threads starve everything else on a small machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types floors bench gpu test-jetson system-packages clean
+.PHONY: help setup demo test check lint types floors bench gpu test-jetson system-packages jetson-packages clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,11 +71,14 @@ gpu: $(STAMP)  ## On a machine with an NVIDIA GPU: its tests and figures.
 	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python tests/benchmarks/gpu_torch.py
 
-test-jetson: $(STAMP)  ## What runs of the Jetson side without a Jetson: emulated aarch64, cameras, services (minutes; root).
+test-jetson: $(STAMP)  ## The Jetson side without a Jetson: emulated aarch64, cameras, services, containers (root).
 	$(BIN)/python -m pytest -m emulated
 
 system-packages:  ## Debian packages that some tests need (see PACKAGES above).
 	$(SUDO) apt-get install -y --no-install-recommends $(PACKAGES)
+
+jetson-packages:  ## Debian packages that `make test-jetson` needs.
+	$(SUDO) apt-get install -y --no-install-recommends $(JETSON_PACKAGES)
 
 clean:  ## Remove .venv and caches.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
