@@ -80,9 +80,24 @@ def test_what_the_service_relies_on():
 def test_a_jetson_keeps_its_camera_and_its_gpu():
     """/tmp/argus_socket, /dev/nvmap and the rest stay in sight; generated code may run."""
     unit = settings()
-    for key in ("PrivateTmp", "PrivateDevices", "DevicePolicy", "DeviceAllow", "MemoryDenyWriteExecute"):
+    for key in (
+        "PrivateTmp",
+        "PrivateDevices",
+        "DevicePolicy",
+        "DeviceAllow",
+        "ProtectClock",
+        "MemoryDenyWriteExecute",
+    ):
         assert key not in unit
         assert key in UNIT.read_text(), "left out for a reason that is written down"
+
+
+def test_the_clock_is_kept_without_a_list_of_devices():
+    """What ProtectClock would do, by means that touch no device."""
+    unit = settings()
+    assert (unit["CapabilityBoundingSet"], unit["AmbientCapabilities"]) == ([""], [""])
+    # An allow-list, and @clock is no part of it.
+    assert unit["SystemCallFilter"] == ["@system-service"]
 
 
 def test_no_uri_is_an_argument():
