@@ -9,9 +9,18 @@ property() {
         head -n 1 | tr -d '\000-\037' | sed 's/[\\"]/\\&/g'
 }
 
-install_service() {
+make_user() {
     id -u bisenet-edge >/dev/null 2>&1 ||
         useradd --system --user-group --no-create-home --shell /usr/sbin/nologin bisenet-edge
+}
+
+# Who may use cameras and the GPU: Ubuntu 22.04 and newer keep the GPU's render nodes to a group of its own; an
+# unknown one would fail the start.
+device_groups() {
+    if getent group render >/dev/null; then echo 'video render'; else echo video; fi
+}
+
+install_service() {
     mkdir -p "$etc"
     if [ ! -e "$etc/bisenet-edge.env" ]; then
         (umask 077 && cp "$home/bisenet-edge.env" "$etc/bisenet-edge.env.new")
@@ -20,17 +29,12 @@ install_service() {
     # A URI may hold a password.
     chgrp bisenet-edge "$etc/bisenet-edge.env"
     chmod 640 "$etc/bisenet-edge.env"
-    # After an update of TensorRT the service builds its engines again.
-    [ ! -d "$home/engines" ] || chown -R bisenet-edge: "$home/engines"
 }
 
 # Start the unit of the current release and wait for a mask: $health says how it is, or $why what failed.
 activate() {
-    groups=video
-    # Ubuntu 22.04 and newer keep the GPU's render nodes to this group; an unknown one would fail the start.
-    ! getent group render >/dev/null || groups='video render'
     sed -e "s|/usr/bin/python3 -s|$python -s|" -e "s|/opt/bisenet-edge|$prefix|g" \
-        -e "s|/etc/bisenet-edge|$etc|g" -e "s|^SupplementaryGroups=.*|SupplementaryGroups=$groups|" \
+        -e "s|/etc/bisenet-edge|$etc|g" -e "s|^SupplementaryGroups=.*|SupplementaryGroups=$(device_groups)|" \
         "$prefix/current/bisenet-edge.service" >"$units/bisenet-edge.service.new" &&
         mv "$units/bisenet-edge.service.new" "$units/bisenet-edge.service" || {
         why="cannot write $units/bisenet-edge.service"

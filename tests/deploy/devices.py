@@ -1,6 +1,6 @@
 """A device in a folder: prefix, configuration and unit folder below it.
 
-`systemctl`, `useradd`, `chgrp`, `chown` and `getent` are fakes that come first on PATH: they would change the
+`systemctl`, `useradd`, `chgrp`, `chown`, `setpriv` and `getent` are fakes that come first on PATH: they would change the
 machine. Shell, tar, gzip, ssh-keygen and, unless a test says `quick`, the device program are the real ones.
 """
 
@@ -46,6 +46,12 @@ FAKES = {
     "useradd": '#!/bin/sh\necho "useradd $*" >>"$(dirname "$0")/calls"\n',
     "chgrp": '#!/bin/sh\necho "chgrp $*" >>"$(dirname "$0")/calls"\n',
     "chown": '#!/bin/sh\necho "chown $*" >>"$(dirname "$0")/calls"\n',
+    # It says for whom, and runs the command as it is.
+    "setpriv": """#!/bin/sh
+echo "setpriv $*" >>"$(dirname "$0")/calls"
+while [ "$1" != "$PYTHON" ]; do shift; done
+exec "$@"
+""",
     "python_fake": "#!/bin/sh\ncase $* in *'import tensorrt'*) exit 1 ;; esac\n",
     "getent": '#!/bin/sh\n[ -e "$(dirname "$0")/has_$2" ]\n',
 }

@@ -161,6 +161,62 @@ def test_a_hostile_status_is_still_json_fake_systemctl(serving):
     assert serving.status()["service"]["state"] == 'a"b\\c[31m'
 
 
+TENSORRT_FAKE = """#!/bin/sh
+case $* in
+    *'bisenet-edge.pyz compile'*)
+        echo plan >"$BISENET_EDGE_CACHE/new.plan"
+        ls "$BISENET_EDGE_CACHE" >"$(dirname "$0")/found"
+        ;;
+esac
+"""
+
+
+def test_root_opens_no_engine_fake_setpriv_and_tensorrt(trusting, bundle):
+    """What the service could have written is built and run by the service's user."""
+    trusting.fake("python_fake", TENSORRT_FAKE)
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    dropped = [call for call in trusting.calls if call.startswith("setpriv ")]
+    as_user = "setpriv --reuid bisenet-edge --regid bisenet-edge --groups video --no-new-privs "
+    assert all(call.startswith(as_user) for call in dropped)
+    assert [call.split("bisenet-edge.pyz ")[1].split()[0] for call in dropped] == ["compile", "selftest"]
+    (owned,) = [call for call in trusting.calls if call.startswith("chown ")]
+    assert owned.startswith("chown bisenet-edge: /")
+    # Before anything is built: root changes no file that somebody else could have put there.
+    assert trusting.calls.index(owned) < trusting.calls.index(dropped[0])
+
+
+@pytest.mark.parametrize("service", [True, False])
+def test_engines_of_somebody_else_are_not_used_fake_setpriv_and_tensorrt(trusting, bundle, tmp_path, service):
+    """A lock that is a link, a plan from elsewhere: the folder goes as a whole, and no link is followed."""
+    trusting.fake("python_fake", TENSORRT_FAKE)
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    engines = trusting.prefix / "current" / "engines"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("")
+    (engines / "lock").symlink_to(elsewhere / "kept")
+    (engines / "evil.plan").write_text("")
+    (engines / "folder").symlink_to(elsewhere)
+    trusting.fake(
+        "stat", '#!/bin/sh\ncase $2 in *%U*) echo "directory mallory" ;; *) exec /usr/bin/stat "$@" ;; esac\n'
+    )
+    assert trusting.run(VERIFY, bundle.path, service=service).code == 0
+    assert (trusting.fakes / "found").read_text().split() == ["new.plan"]
+    assert (elsewhere / "kept").exists()
+
+
+def test_the_services_own_engines_are_kept_fake_setpriv_and_tensorrt(trusting, bundle):
+    trusting.fake("python_fake", TENSORRT_FAKE)
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    (trusting.prefix / "current" / "engines" / "old.plan").write_text("")
+    trusting.fake(
+        "stat",
+        '#!/bin/sh\ncase $2 in *%U*) echo "directory bisenet-edge" ;; *) exec /usr/bin/stat "$@" ;; esac\n',
+    )
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    assert (trusting.fakes / "found").read_text().split() == ["new.plan", "old.plan"]
+
+
 def test_a_service_needs_root(trusting, bundle):
     trusting.units.rmdir()
     done = trusting.run(VERIFY, bundle.path)
