@@ -26,7 +26,10 @@ case $1 in
         ! grep -qxF "$release" "$here/unstartable" || exit 1
         ;;
     disable) rm -f "$here/running" ;;
+    is-enabled) if [ -e "$here/disabled" ]; then echo disabled; exit 1; else echo enabled; fi ;;
     show)
+        # A power cut while the installation waits for a mask.
+        ! rm "$here/cut_at_health" 2>/dev/null || kill -9 0
         running=$(cat "$here/running" 2>/dev/null) || { echo; exit; }
         case $3 in
             ActiveState) if grep -qxF "$running" "$here/failed"; then echo failed; else echo active; fi ;;
@@ -126,7 +129,14 @@ class Device:
         path.chmod(0o755)
         return path
 
-    def run(self, script: Path, *words: object, service: bool = True, **environment: str) -> Done:
+    def run(
+        self,
+        script: Path,
+        *words: object,
+        service: bool = True,
+        cwd: Path | None = None,
+        **environment: str,
+    ) -> Done:
         """Run a script as the device's shell does; `service=False` adds --no-service."""
         options = ["--prefix", self.prefix, "--etc", self.etc]
         if service:
@@ -147,6 +157,9 @@ class Device:
             text=True,
             check=False,
             timeout=120,
+            # A fake that kills its process group must not reach the tests.
+            start_new_session=True,
+            cwd=cwd,
         )
         return Done(done.returncode, done.stdout, done.stderr)
 

@@ -38,7 +38,7 @@ def test_a_service_without_a_source_is_installed_and_not_started_fake_systemctl(
     done = trusting.run(VERIFY, bundle.path)
     assert done.code == 0, done.err
     assert "step health ok not checked: the service is not started, SOURCE is empty" in done.out
-    assert not [call for call in trusting.calls if call.startswith("restart")]
+    assert not [call for call in trusting.calls if call.startswith(("restart", "enable"))]
     text = trusting.settings.read_text()
     assert {"SOURCE=", "SINKS=null://", "LATENCY_BUDGET_MS="} <= set(text.splitlines())
     assert stat.S_IMODE(trusting.settings.stat().st_mode) == 0o640
@@ -52,7 +52,7 @@ def test_a_mask_is_what_counts_as_healthy_fake_systemctl(serving):
         "status": "29.9 FPS, frame age p50 12.0 ms, 0 of 90 frames dropped",
     }
     told = [call for call in serving.calls if not call.startswith("show")]
-    assert told[-3:] == [
+    assert [call for call in told if call.split()[0] in ("daemon-reload", "enable", "restart")] == [
         "daemon-reload",
         "enable --quiet bisenet-edge.service",
         "restart bisenet-edge.service",
@@ -215,6 +215,79 @@ def test_the_services_own_engines_are_kept_fake_setpriv_and_tensorrt(trusting, b
     )
     assert trusting.run(VERIFY, bundle.path).code == 0
     assert (trusting.fakes / "found").read_text().split() == ["new.plan", "old.plan"]
+
+
+def install_script(device, release):
+    return device.prefix / "releases" / release / "install.sh"
+
+
+@pytest.mark.parametrize("sick", [False, True])
+def test_after_a_power_cut_the_same_command_again_fake_systemctl(serving, newer, sick):
+    """Cut while it waited for a mask: the new release is current, and nobody knows whether it works."""
+    before = serving.links["current"]
+    (serving.fakes / "cut_at_health").write_text("")
+    assert serving.run(VERIFY, newer.path).code == -9
+    assert serving.links == {"current": release_of(newer), "previous": before}
+    assert serving.status()["unconfirmed"] == release_of(newer)
+    if sick:
+        (serving.fakes / "silent").write_text(f"{release_of(newer)}\n")
+    done = serving.run(VERIFY, newer.path)
+    if sick:
+        assert (done.code, done.out.splitlines()[-1]) == (1, f"step rollback ok {before}")
+        assert (serving.links, serving.releases) == ({"current": before}, [before])
+        assert (serving.fakes / "running").read_text().strip() == before
+    else:
+        assert done.code == 0, done.err
+        assert serving.links == {"current": release_of(newer), "previous": before}
+    assert serving.status()["unconfirmed"] == ""
+
+
+def test_after_a_power_cut_back_to_what_ran_before_fake_systemctl(serving, newer):
+    before = serving.links["current"]
+    (serving.fakes / "cut_at_health").write_text("")
+    assert serving.run(VERIFY, newer.path).code == -9
+    done = serving.run(install_script(serving, release_of(newer)), "--rollback")
+    assert (done.code, done.out) == (0, f"step rollback ok {before}\n"), done.err
+    assert serving.links == {"current": before}
+    assert serving.status()["unconfirmed"] == ""
+
+
+def test_a_current_release_that_turned_sick_and_is_installed_again_fake_systemctl(serving, newer):
+    first = serving.links["current"]
+    assert serving.run(VERIFY, newer.path).code == 0
+    (serving.fakes / "silent").write_text(f"{release_of(newer)}\n")
+    done = serving.run(VERIFY, newer.path)
+    assert (done.code, done.out.splitlines()[-1]) == (1, f"step rollback ok {first}")
+    assert serving.links == {"current": first, "previous": release_of(newer)}
+    assert (serving.fakes / "running").read_text().strip() == first
+
+
+def test_a_rollback_to_what_does_not_run_is_taken_back_fake_systemctl(serving, newer):
+    first = serving.links["current"]
+    assert serving.run(VERIFY, newer.path).code == 0
+    before = serving.links
+    (serving.fakes / "silent").write_text(f"{first}\n")
+    done = serving.run(install_script(serving, first), "--rollback")
+    assert (done.code, serving.links) == (1, before)
+    assert done.steps == [("rollback", "failed"), ("restore", "ok")]
+    assert (serving.fakes / "running").read_text().strip() == before["current"]
+
+
+def test_a_service_that_somebody_disabled_stays_so_fake_systemctl(serving, newer):
+    (serving.fakes / "disabled").write_text("")
+    (serving.fakes / "running").unlink()
+    (serving.fakes / "calls").write_text("")
+    done = serving.run(VERIFY, newer.path)
+    assert done.code == 0, done.err
+    assert "step health ok not checked: the service is disabled and stopped" in done.out
+    assert not [call for call in serving.calls if call.startswith(("restart", "enable"))]
+
+
+def test_a_service_is_enabled_when_it_has_its_source_fake_systemctl(trusting, bundle):
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    trusting.settings.write_text("SOURCE=x\nSINKS=null://\n")
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    assert trusting.calls.count("enable --quiet bisenet-edge.service") == 1
 
 
 def test_a_service_needs_root(trusting, bundle):
