@@ -97,7 +97,7 @@ take_back() {
     old=$1 old_previous=$2
     taken=0
     # A rollback that fails goes forward again.
-    if [ "$action" = rollback ] && [ $switched = yes ]; then word=restore; else word=rollback; fi
+    if [ "$action" = rollback ] && [ "$switched" = yes ]; then word=restore; else word=rollback; fi
     point current "$old"
     point previous "$old_previous"
     forget
@@ -111,7 +111,7 @@ take_back() {
         taken=1
     fi
     [ "$release" = "$old" ] || [ "$release" = "$old_previous" ] || rm -rf "${prefix:?}/releases/$release"
-    return $taken
+    return "$taken"
 }
 
 rollback() {

@@ -1,7 +1,8 @@
 """A device in a folder: prefix, configuration and unit folder below it.
 
-`systemctl`, `useradd`, `chgrp`, `chown`, `setpriv` and `getent` are fakes that come first on PATH: they would change the
-machine. Shell, tar, gzip, ssh-keygen and, unless a test says `quick`, the device program are the real ones.
+`systemctl`, `useradd`, `chgrp`, `chown`, `setpriv` and `getent` are fakes that come first on PATH: they would
+change the machine. Shell, tar, gzip, ssh-keygen and, unless a test says `quick`, the device program are the
+real ones.
 """
 
 from __future__ import annotations
