@@ -46,6 +46,8 @@ refuse() {
     fail 1 "$1" "${2:-}"
 }
 
+absolute() { case $1 in /*) say "$1" ;; *) say "$(pwd)/$1" ;; esac }
+
 # Another user must not be able to exchange what is checked: only root may write here, and in every folder above.
 only_root_writes() {
     [ "$(id -u)" -eq 0 ] || return 0
@@ -75,6 +77,7 @@ check_signature() {
         signer='unsigned (this device trusts no key yet)'
         return
     fi
+    only_root_writes "$etc"
     only_root_writes "$(readlink -m "$trust")"
     command -v ssh-keygen >/dev/null || refuse 'ssh-keygen is missing' 'sudo apt-get install -y openssh-client'
     [ -e "$signature" ] ||
@@ -86,7 +89,12 @@ check_signature() {
         head -n 1 | cut -d, -f1) || :
     [ -n "$signer" ] || refuse 'its signature is of no key that this device trusts' "$next"
     set -- -Y verify -f "$trust" -I "$signer" -n bisenet-edge -s "$work/bundle.sig"
-    [ ! -e "$etc/revoked_signers" ] || set -- "$@" -r "$etc/revoked_signers"
+    revoked=$etc/revoked_signers
+    if [ -e "$revoked" ] || [ -L "$revoked" ]; then
+        only_root_writes "$(readlink -m "$revoked")"
+        [ -f "$revoked" ] && [ -r "$revoked" ] || refuse "$revoked leads nowhere" "ls -l $revoked"
+        set -- "$@" -r "$revoked"
+    fi
     ssh-keygen "$@" <"$work/bundle.tar.gz" >/dev/null 2>&1 ||
         refuse 'its signature does not fit: changed, truncated, or its key is revoked' "$next"
     signer="signed by $signer"
@@ -186,7 +194,8 @@ main() {
             --max-mb) max_mb=$value ;;
             --prefix) prefix=$value ;;
             --etc) etc=$value ;;
-            --units | --latency-budget-ms | --health-timeout-s) set -- "$@" "$word" "$value" ;;
+            --units) set -- "$@" "$word" "$(readlink -m "$value")" ;;
+            --latency-budget-ms | --health-timeout-s) set -- "$@" "$word" "$value" ;;
             --no-service | --any-machine) set -- "$@" "$word" ;;
             --check) check=yes ;;
             --allow-unsigned) unsigned=yes ;;
@@ -208,6 +217,10 @@ main() {
     case $prefix$etc in *[!A-Za-z0-9._/+-]*) fail 2 'unusual character in --prefix or --etc' ;; esac
     max_bytes=$((max_mb * 1024 * 1024))
     signature=${signature:-$bundle.sig}
+    # Python looks for modules in the current folder first, and that may be anybody's.
+    bundle=$(absolute "$bundle") signature=$(absolute "$signature")
+    prefix=$(absolute "$prefix") etc=$(absolute "$etc")
+    cd /
 
     step=verify
     [ -f "$bundle" ] || refuse "no such file: $bundle"

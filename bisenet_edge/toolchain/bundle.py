@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bisenet_edge import __version__
-from bisenet_edge.artifact import MANIFEST, Artifact, Manifest, file_sha256
+from bisenet_edge.artifact import MANIFEST, Artifact, Manifest, check_name, file_sha256
 from bisenet_edge.boards import Board
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.resources import data_folder, licence_file, replace_when_written
@@ -97,10 +97,11 @@ def make_bundle(artifact: Artifact, board: Board, out: Path, progress: Progress 
 
     Raises:
         ArtifactError: a file of the artifact is missing or changed, or it does not tell its time.
-        UsageError: SOURCE_DATE_EPOCH is no number.
+        UsageError: the artifact's name is none that a file may have, or SOURCE_DATE_EPOCH is no number.
         SinkError: `out` cannot be written.
     """
     artifact.verify()
+    check_name(artifact.manifest.name)
     name = f"bisenet-edge-{board.name}-{artifact.manifest.name}"
     manifest = device_manifest(artifact)
     files = _bundle_files(artifact, manifest, board, name)

@@ -54,9 +54,10 @@ def serial_of(made: datetime, version: str = __version__) -> str:
     """Version of the program and the time, "MAJOR.MINOR.PATCH.SECONDS": four numbers, compared from the left.
 
     An older program is older whatever its artifact; of one program, an older artifact is. A device refuses
-    what is older than what it runs.
+    what is older than what it runs. Of the version only the release counts: 1.0rc1 is 1.0.0 here (PEP 440).
     """
-    numbers = re.findall(r"\d+", version)[:3]
+    release = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = release.group().split(".")[:3] if release else []
     return ".".join([*numbers, *"0" * (3 - len(numbers)), str(int(made.timestamp()))])
 
 

@@ -1,7 +1,8 @@
 """A device in a folder: prefix, configuration and unit folder below it.
 
-`systemctl`, `useradd`, `chgrp`, `chown` and `getent` are fakes that come first on PATH: they would change the
-machine. Shell, tar, gzip, ssh-keygen and, unless a test says `quick`, the device program are the real ones.
+`systemctl`, `useradd`, `chgrp`, `chown`, `setpriv` and `getent` are fakes that come first on PATH: they would
+change the machine. Shell, tar, gzip, ssh-keygen and, unless a test says `quick`, the device program are the
+real ones.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ case $1 in
         ! grep -qxF "$release" "$here/unstartable" || exit 1
         ;;
     disable) rm -f "$here/running" ;;
+    is-enabled) if [ -e "$here/disabled" ]; then echo disabled; exit 1; else echo enabled; fi ;;
     show)
+        # A power cut while the installation waits for a mask.
+        ! rm "$here/cut_at_health" 2>/dev/null || kill -9 0
         running=$(cat "$here/running" 2>/dev/null) || { echo; exit; }
         case $3 in
             ActiveState) if grep -qxF "$running" "$here/failed"; then echo failed; else echo active; fi ;;
@@ -46,6 +50,12 @@ FAKES = {
     "useradd": '#!/bin/sh\necho "useradd $*" >>"$(dirname "$0")/calls"\n',
     "chgrp": '#!/bin/sh\necho "chgrp $*" >>"$(dirname "$0")/calls"\n',
     "chown": '#!/bin/sh\necho "chown $*" >>"$(dirname "$0")/calls"\n',
+    # It says for whom, and runs the command as it is.
+    "setpriv": """#!/bin/sh
+echo "setpriv $*" >>"$(dirname "$0")/calls"
+while [ "$1" != "$PYTHON" ]; do shift; done
+exec "$@"
+""",
     "python_fake": "#!/bin/sh\ncase $* in *'import tensorrt'*) exit 1 ;; esac\n",
     "getent": '#!/bin/sh\n[ -e "$(dirname "$0")/has_$2" ]\n',
 }
@@ -120,7 +130,14 @@ class Device:
         path.chmod(0o755)
         return path
 
-    def run(self, script: Path, *words: object, service: bool = True, **environment: str) -> Done:
+    def run(
+        self,
+        script: Path,
+        *words: object,
+        service: bool = True,
+        cwd: Path | None = None,
+        **environment: str,
+    ) -> Done:
         """Run a script as the device's shell does; `service=False` adds --no-service."""
         options = ["--prefix", self.prefix, "--etc", self.etc]
         if service:
@@ -141,6 +158,9 @@ class Device:
             text=True,
             check=False,
             timeout=120,
+            # A fake that kills its process group must not reach the tests.
+            start_new_session=True,
+            cwd=cwd,
         )
         return Done(done.returncode, done.stdout, done.stderr)
 

@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 
 import pytest
-from devices import refused
+from devices import VERIFY, refused
 
 NAME = "bisenet-edge-cpu-toy-64x32"
 RELEASE = b'{\n  "serial": "0.1.0.5",\n  "name": "x"\n}\n'
@@ -85,12 +85,25 @@ def test_a_hidden_folder_is_refused(device, tmp_path):
 
 
 def test_a_bomb_is_refused_before_it_touches_the_disk(device, tmp_path):
+    """On a real file system of 1 MB: whatever is unpacked there fails otherwise."""
     path = tmp_path / "bomb.tar.gz"
     with gzip.open(path, "wb", compresslevel=9) as file:
         for _ in range(65):
             file.write(bytes(2**20))
     assert path.stat().st_size < 100_000
-    refused(device, path, "unpacks to more than 64 MB", "--allow-unsigned", "--max-mb", 64)
+    prefix = device.prefix
+    inside = f"""
+        mount -t tmpfs -o size=1m tmpfs {prefix}
+        sh {VERIFY} {path} --allow-unsigned --max-mb 64 --no-service --prefix {prefix} --etc {device.etc}
+        echo "code $?"
+        find {prefix} -name '*staging*'
+    """
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "code" not in done.stdout:
+        pytest.skip(f"no user namespaces here: {done.stderr.strip()}")
+    assert "step verify failed it unpacks to more than 64 MB" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "code 1"
 
 
 def test_a_file_of_a_terabyte_of_holes_is_refused(device, tmp_path):

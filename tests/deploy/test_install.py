@@ -314,3 +314,55 @@ def test_an_interrupted_installation_leaves_everything_as_it_was(device, bundle,
     done = device.run(VERIFY, bundle.path, "--allow-unsigned", service=False, PYTHON=str(python))
     assert done.code == 130
     assert (device.links, device.releases) == ({}, [])
+
+
+def test_no_module_of_the_current_folder_is_run(device, bundle, tmp_path):
+    """Somebody leaves modules where root calls the script; the words are relative to that folder."""
+    here = tmp_path / "here"
+    here.mkdir()
+    shutil.copy(bundle.path, here)
+    for name in ("numpy", "cv2", "tensorrt", "openvino", "onnxruntime", "onnx", "sys", "json", "zipimport"):
+        (here / f"{name}.py").write_text(f"open({str(tmp_path / 'evil')!r}, 'a').write({name!r})\n")
+    done = device.run(VERIFY, bundle.path.name, "--allow-unsigned", service=False, cwd=here)
+    assert done.code == 0, done.err
+    done = device.run(
+        (device.prefix / "current" / "install.sh").relative_to(tmp_path), service=False, cwd=tmp_path
+    )
+    assert done.code == 0, done.err
+    by_hand = device.run("../device/opt/current/install.sh", service=False, cwd=here)
+    assert by_hand.code == 0, by_hand.err
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_previous_release_that_is_damaged_is_not_gone_back_to(device, bundle, newer):
+    device.quick = True
+    for path in (bundle.path, newer.path):
+        assert device.run(VERIFY, path, "--allow-unsigned", service=False).code == 0
+    before = device.links
+    (device.prefix / "previous" / "artifact" / "model.int8.onnx").write_bytes(b"")
+    done = device.run(device.prefix / "current" / "install.sh", "--rollback", service=False)
+    assert (done.code, device.links) == (1, before)
+    assert f"the previous release is damaged: {before['previous']}" in done.err
+
+
+def test_a_rollback_that_is_cut_off_goes_on_when_asked_again_fake_mv(device, bundle, newer):
+    """The power goes between the two links."""
+    device.quick = True
+    for path in (bundle.path, newer.path):
+        assert device.run(VERIFY, path, "--allow-unsigned", service=False).code == 0
+    before = device.links
+    device.fake(
+        "mv",
+        """#!/bin/sh
+        case $* in */previous) ! rm "$(dirname "$0")/cut" 2>/dev/null || kill -9 0 ;; esac
+        exec /usr/bin/mv "$@"
+        """,
+    )
+    (device.fakes / "cut").write_text("")
+    install = device.prefix / "releases" / before["current"] / "install.sh"
+    assert device.run(install, "--rollback", service=False).code == -9
+    assert device.links == {"current": before["previous"], "previous": before["previous"]}
+    done = device.run(install, "--rollback", service=False)
+    assert (done.code, done.out) == (0, f"step rollback ok {before['previous']}\n"), done.err
+    assert device.links == {"current": before["previous"], "previous": before["current"]}
+    assert device.status()["unconfirmed"] == ""

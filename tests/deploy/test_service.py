@@ -38,7 +38,7 @@ def test_a_service_without_a_source_is_installed_and_not_started_fake_systemctl(
     done = trusting.run(VERIFY, bundle.path)
     assert done.code == 0, done.err
     assert "step health ok not checked: the service is not started, SOURCE is empty" in done.out
-    assert not [call for call in trusting.calls if call.startswith("restart")]
+    assert not [call for call in trusting.calls if call.startswith(("restart", "enable"))]
     text = trusting.settings.read_text()
     assert {"SOURCE=", "SINKS=null://", "LATENCY_BUDGET_MS="} <= set(text.splitlines())
     assert stat.S_IMODE(trusting.settings.stat().st_mode) == 0o640
@@ -52,7 +52,7 @@ def test_a_mask_is_what_counts_as_healthy_fake_systemctl(serving):
         "status": "29.9 FPS, frame age p50 12.0 ms, 0 of 90 frames dropped",
     }
     told = [call for call in serving.calls if not call.startswith("show")]
-    assert told[-3:] == [
+    assert [call for call in told if call.split()[0] in ("daemon-reload", "enable", "restart")] == [
         "daemon-reload",
         "enable --quiet bisenet-edge.service",
         "restart bisenet-edge.service",
@@ -159,6 +159,135 @@ def test_settings_are_read_and_never_run_fake_systemctl(trusting, bundle, tmp_pa
 def test_a_hostile_status_is_still_json_fake_systemctl(serving):
     serving.fake("systemctl", "#!/bin/sh\nprintf 'a\"b\\\\c\\001\\033[31m'\n")
     assert serving.status()["service"]["state"] == 'a"b\\c[31m'
+
+
+TENSORRT_FAKE = """#!/bin/sh
+case $* in
+    *'bisenet-edge.pyz compile'*)
+        echo plan >"$BISENET_EDGE_CACHE/new.plan"
+        ls "$BISENET_EDGE_CACHE" >"$(dirname "$0")/found"
+        ;;
+esac
+"""
+
+
+def test_root_opens_no_engine_fake_setpriv_and_tensorrt(trusting, bundle):
+    """What the service could have written is built and run by the service's user."""
+    trusting.fake("python_fake", TENSORRT_FAKE)
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    dropped = [call for call in trusting.calls if call.startswith("setpriv ")]
+    as_user = "setpriv --reuid bisenet-edge --regid bisenet-edge --groups video --no-new-privs "
+    assert all(call.startswith(as_user) for call in dropped)
+    assert [call.split("bisenet-edge.pyz ")[1].split()[0] for call in dropped] == ["compile", "selftest"]
+    (owned,) = [call for call in trusting.calls if call.startswith("chown ")]
+    assert owned.startswith("chown bisenet-edge: /")
+    # Before anything is built: root changes no file that somebody else could have put there.
+    assert trusting.calls.index(owned) < trusting.calls.index(dropped[0])
+
+
+@pytest.mark.parametrize("service", [True, False])
+def test_engines_of_somebody_else_are_not_used_fake_setpriv_and_tensorrt(trusting, bundle, tmp_path, service):
+    """A lock that is a link, a plan from elsewhere: the folder goes as a whole, and no link is followed."""
+    trusting.fake("python_fake", TENSORRT_FAKE)
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    engines = trusting.prefix / "current" / "engines"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("")
+    (engines / "lock").symlink_to(elsewhere / "kept")
+    (engines / "evil.plan").write_text("")
+    (engines / "folder").symlink_to(elsewhere)
+    trusting.fake(
+        "stat", '#!/bin/sh\ncase $2 in *%U*) echo "directory mallory" ;; *) exec /usr/bin/stat "$@" ;; esac\n'
+    )
+    assert trusting.run(VERIFY, bundle.path, service=service).code == 0
+    assert (trusting.fakes / "found").read_text().split() == ["new.plan"]
+    assert (elsewhere / "kept").exists()
+
+
+def test_the_services_own_engines_are_kept_fake_setpriv_and_tensorrt(trusting, bundle):
+    trusting.fake("python_fake", TENSORRT_FAKE)
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    (trusting.prefix / "current" / "engines" / "old.plan").write_text("")
+    trusting.fake(
+        "stat",
+        '#!/bin/sh\ncase $2 in *%U*) echo "directory bisenet-edge" ;; *) exec /usr/bin/stat "$@" ;; esac\n',
+    )
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    assert (trusting.fakes / "found").read_text().split() == ["new.plan", "old.plan"]
+
+
+def install_script(device, release):
+    return device.prefix / "releases" / release / "install.sh"
+
+
+@pytest.mark.parametrize("sick", [False, True])
+def test_after_a_power_cut_the_same_command_again_fake_systemctl(serving, newer, sick):
+    """Cut while it waited for a mask: the new release is current, and nobody knows whether it works."""
+    before = serving.links["current"]
+    (serving.fakes / "cut_at_health").write_text("")
+    assert serving.run(VERIFY, newer.path).code == -9
+    assert serving.links == {"current": release_of(newer), "previous": before}
+    assert serving.status()["unconfirmed"] == release_of(newer)
+    if sick:
+        (serving.fakes / "silent").write_text(f"{release_of(newer)}\n")
+    done = serving.run(VERIFY, newer.path)
+    if sick:
+        assert (done.code, done.out.splitlines()[-1]) == (1, f"step rollback ok {before}")
+        assert (serving.links, serving.releases) == ({"current": before}, [before])
+        assert (serving.fakes / "running").read_text().strip() == before
+    else:
+        assert done.code == 0, done.err
+        assert serving.links == {"current": release_of(newer), "previous": before}
+    assert serving.status()["unconfirmed"] == ""
+
+
+def test_after_a_power_cut_back_to_what_ran_before_fake_systemctl(serving, newer):
+    before = serving.links["current"]
+    (serving.fakes / "cut_at_health").write_text("")
+    assert serving.run(VERIFY, newer.path).code == -9
+    done = serving.run(install_script(serving, release_of(newer)), "--rollback")
+    assert (done.code, done.out) == (0, f"step rollback ok {before}\n"), done.err
+    assert serving.links == {"current": before}
+    assert serving.status()["unconfirmed"] == ""
+
+
+def test_a_current_release_that_turned_sick_and_is_installed_again_fake_systemctl(serving, newer):
+    first = serving.links["current"]
+    assert serving.run(VERIFY, newer.path).code == 0
+    (serving.fakes / "silent").write_text(f"{release_of(newer)}\n")
+    done = serving.run(VERIFY, newer.path)
+    assert (done.code, done.out.splitlines()[-1]) == (1, f"step rollback ok {first}")
+    assert serving.links == {"current": first, "previous": release_of(newer)}
+    assert (serving.fakes / "running").read_text().strip() == first
+
+
+def test_a_rollback_to_what_does_not_run_is_taken_back_fake_systemctl(serving, newer):
+    first = serving.links["current"]
+    assert serving.run(VERIFY, newer.path).code == 0
+    before = serving.links
+    (serving.fakes / "silent").write_text(f"{first}\n")
+    done = serving.run(install_script(serving, first), "--rollback")
+    assert (done.code, serving.links) == (1, before)
+    assert done.steps == [("rollback", "failed"), ("restore", "ok")]
+    assert (serving.fakes / "running").read_text().strip() == before["current"]
+
+
+def test_a_service_that_somebody_disabled_stays_so_fake_systemctl(serving, newer):
+    (serving.fakes / "disabled").write_text("")
+    (serving.fakes / "running").unlink()
+    (serving.fakes / "calls").write_text("")
+    done = serving.run(VERIFY, newer.path)
+    assert done.code == 0, done.err
+    assert "step health ok not checked: the service is disabled and stopped" in done.out
+    assert not [call for call in serving.calls if call.startswith(("restart", "enable"))]
+
+
+def test_a_service_is_enabled_when_it_has_its_source_fake_systemctl(trusting, bundle):
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    trusting.settings.write_text("SOURCE=x\nSINKS=null://\n")
+    assert trusting.run(VERIFY, bundle.path).code == 0
+    assert trusting.calls.count("enable --quiet bisenet-edge.service") == 1
 
 
 def test_a_service_needs_root(trusting, bundle):

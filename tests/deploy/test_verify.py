@@ -78,6 +78,24 @@ def test_a_revoked_key_is_refused(trusting, copy, key):
     refused(trusting, copy, "revoked")
 
 
+@pytest.mark.parametrize("kind", ["dangling", "folder"])
+def test_a_list_of_revoked_keys_that_leads_nowhere_is_an_error(trusting, copy, kind):
+    revoked = trusting.etc / "revoked_signers"
+    if kind == "dangling":
+        revoked.symlink_to("gone")
+    else:
+        revoked.mkdir()
+    refused(trusting, copy, "revoked_signers leads nowhere")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="not root: what only root may write is checked for root")
+def test_a_list_of_revoked_keys_that_others_may_write_is_an_error(trusting, copy):
+    revoked = trusting.etc / "revoked_signers"
+    revoked.write_text("")
+    revoked.chmod(0o666)
+    refused(trusting, copy, "others than root may write to")
+
+
 def test_another_key_may_be_revoked(trusting, copy, foreign_key):
     shutil.copy(foreign_key.public, trusting.etc / "revoked_signers")
     assert trusting.run(SCRIPT, copy, "--check", service=False).code == 0

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from dataclasses import replace
 
 import pytest
 from toy_artifact import toy_artifact
@@ -184,6 +185,13 @@ def test_a_changed_artifact_is_not_bundled(artifact, tmp_path):
         file.write(b"x")
     with pytest.raises(ArtifactError, match="changed"):
         make_bundle(opened, load_board(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_a_shell_would_read_is_not_bundled(artifact, tmp_path):
+    manifest = replace(artifact.manifest, name="toy'; touch evil; '")
+    with pytest.raises(UsageError, match="cannot have this name"):
+        make_bundle(replace(artifact, manifest=manifest), load_board(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -36,6 +36,8 @@ def test_an_older_program_is_older_whatever_its_artifact():
 
 def test_the_serial_is_four_numbers():
     assert serial_of(datetime(1970, 1, 2, tzinfo=timezone.utc), "0.2.0.dev3+abc") == "0.2.0.86400"
+    # Not newer than the release that it comes before.
+    assert serial_of(datetime(1970, 1, 2, tzinfo=timezone.utc), "1.0rc1") == "1.0.0.86400"
 
 
 @pytest.mark.parametrize(
