@@ -27,6 +27,7 @@ from bisenet_edge.runtime.sinks.base import Sink
 from bisenet_edge.runtime.sinks.newest import NewestFrame
 from bisenet_edge.runtime.sinks.preview.server import listen
 from bisenet_edge.runtime.sinks.steady import at_video_size, video_size
+from bisenet_edge.runtime.uris import redacted
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class RtspSink(Sink):
     Args:
         uri: `rtsp://[HOST]:PORT[/NAME][?token=...&max_clients=8]`; NAME is `live` if it is missing. Without
             HOST it is 127.0.0.1. On any other address than the loopback viewers need the user `viewer` and a
-            token as password: the one that is given, or a new one, which is told once.
+            token as password: the one that is given, which is told nobody, or a new one, which is told once.
         rest: what follows `rtsp://`.
         labels: classes and colours.
         fps: nominal frames per second.
@@ -65,7 +66,7 @@ class RtspSink(Sink):
         super().__init__(uri)
         address, _, query = rest.partition("?")
         address, _, name = address.partition("/")
-        uri = f"rtsp://{address}"  # what errors may tell: without the token
+        uri = redacted(f"rtsp://{address}")  # what errors may tell: without the token
         host, port = split_address(address, uri, "rtsp://:8554/live")
         if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", name):
             raise UsageError("a stream needs a plain name", got=name, fix="for example rtsp://:8554/live")
@@ -85,11 +86,11 @@ class RtspSink(Sink):
         self._drawer = threading.Thread(target=self._draw_all, name="bisenet-edge rtsp", daemon=True)
         self._drawer.start()
         shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
+        place = f"{f'[{shown}]' if ':' in shown else shown}:{self._server.port}{self._path}"
         login = f"{USER}:{quote(token, safe='')}@" if token else ""
-        self.address = (
-            f"rtsp://{login}{f'[{shown}]' if ':' in shown else shown}:{self._server.port}{self._path}"
-        )
-        log.warning("stream: %s", self.address)
+        self.address = f"rtsp://{login}{place}"
+        # Who gave the token has it already, and a journal is read by more people than him.
+        log.warning("stream: %s", f"rtsp://{USER}@{place}" if options["token"] else self.address)
 
     def write(self, frame: Frame, mask: np.ndarray) -> None:
         if self._size is None:

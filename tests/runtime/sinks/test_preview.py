@@ -294,6 +294,18 @@ def test_a_token_that_was_given_is_asked_for_on_the_loopback_too() -> None:
         assert get(sink, "/status.json?token=correct-horse")[0] == 200
 
 
+def test_a_token_that_was_given_is_told_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    with http_sink("http://0.0.0.0:0?token=correct-horse") as sink:
+        said = [record.getMessage() for record in caplog.records]
+        assert said == [f"preview: http://{socket.gethostname()}:{port_of(sink)}/"]
+
+
+def test_a_login_in_a_wrong_address_is_not_told() -> None:
+    with pytest.raises(UsageError, match="needs a port") as caught:
+        sink_at("http://me:hunter2@0.0.0.0:8080")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_port_that_is_taken_is_told_and_a_port_that_was_freed_can_be_had_at_once() -> None:
     with http_sink() as first:
         port = port_of(first)

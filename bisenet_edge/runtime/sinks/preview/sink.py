@@ -25,6 +25,7 @@ from bisenet_edge.runtime.sinks.newest import NewestFrame
 from bisenet_edge.runtime.sinks.preview.guard import Guard
 from bisenet_edge.runtime.sinks.preview.server import Picture, PreviewServer, listen
 from bisenet_edge.runtime.status import RunStatus
+from bisenet_edge.runtime.uris import redacted
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ class HttpSink(Sink):
 
     Args:
         uri: `http://[HOST]:PORT[?token=...&max_clients=8&quality=80&fps=15&width=1280]`. Without HOST it is
-            127.0.0.1. On any other address than the loopback a token is needed: the one that is given, or a
-            new one, which is told once.
+            127.0.0.1. On any other address than the loopback a token is needed: the one that is given, which
+            is told nobody, or a new one, which is told once.
         rest: what follows `http://`.
         labels: classes and colours.
 
@@ -51,7 +52,7 @@ class HttpSink(Sink):
     def __init__(self, uri: str, rest: str, labels: LabelSet) -> None:
         super().__init__(uri)
         address, _, query = rest.partition("?")
-        uri = f"http://{address}"  # what errors may tell: without the token
+        uri = redacted(f"http://{address}")  # what errors may tell: without the token
         host, port = split_address(address.rstrip("/"), uri, "http://:8080")
         options = parse_options(query, DEFAULTS, uri)
         numbers = {key: parse_int(options[key], key, uri) for key in DEFAULTS if key != "token"}
@@ -72,8 +73,9 @@ class HttpSink(Sink):
         self._server = PreviewServer(listening, guard, numbers["max_clients"], self._status, self._health)
         self._drawer = threading.Thread(target=self._draw_all, name="bisenet-edge drawing", daemon=True)
         self._drawer.start()
-        self.address = _browser_address(guard)
-        log.warning("preview: %s", self.address)
+        self.address = _browser_address(guard, token)
+        # Who gave the token has it already, and a journal is read by more people than him.
+        log.warning("preview: %s", _browser_address(guard, "") if options["token"] else self.address)
 
     def write(self, frame: Frame, mask: np.ndarray) -> None:
         self._frames += 1
@@ -147,11 +149,11 @@ def _check_range(numbers: Dict[str, int], uri: str) -> None:
             )
 
 
-def _browser_address(guard: Guard) -> str:
+def _browser_address(guard: Guard, token: str) -> str:
     host = guard.host
     if host in ("0.0.0.0", "::"):
         host = socket.gethostname()
     if ":" in host:
         host = f"[{host}]"
-    query = f"?token={quote(guard.token, safe='')}" if guard.token else ""
+    query = f"?token={quote(token, safe='')}" if token else ""
     return f"http://{host}:{guard.port}/{query}"
