@@ -90,12 +90,14 @@ def command(
 
 
 def _split(words: tuple[str, ...]) -> tuple[Path | None, str, tuple[str, ...]]:
+    from bisenet_edge.runtime.uris import redacted
+
     artifact = Path(words[0]) if (Path(words[0]) / MANIFEST).is_file() else None
     rest = words if artifact is None else words[1:]
     if len(rest) < 2:
         raise UsageError(
             "run needs a source and at least one sink",
-            got=" ".join(words),
+            got=" ".join(map(redacted, words)),
             expected="[ARTIFACT] SOURCE SINK...",
             fix="bisenet-edge run synthetic:// overlay.mp4",
         )

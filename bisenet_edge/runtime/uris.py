@@ -32,6 +32,12 @@ def redacted_text(text: str, uri: str) -> str:
     return redacted(text)
 
 
+def has_secret(uri: str) -> bool:
+    """Whether a URI holds a login, the name alone included, or a token among its options."""
+    place = re.split(r"[/?#]", uri.partition("://")[2], maxsplit=1)[0]
+    return "@" in place or redacted(uri) != uri
+
+
 def local_path(uri: str) -> Optional[Path]:
     """The file or folder that a URI names: a plain path, or `file:///path?options`; None for all others."""
     if "://" not in uri:
@@ -54,16 +60,6 @@ def split_scheme(uri: str, known: Iterable[str]) -> Tuple[str, str]:
     return "", uri
 
 
-def not_yet(uri: str, scheme: str, expected: str) -> UsageError:
-    """Build the error for a scheme that is planned and not written."""
-    return UsageError(
-        f"'{scheme}://' is not in this version of bisenet-edge yet",
-        got=redacted(uri),
-        expected=expected,
-        fix="see what works now: bisenet-edge run --help",
-    )
-
-
 def refuse_clashes(source: str, sinks: Sequence[str]) -> None:
     """Refuse a sink that would replace the source or another sink.
 
@@ -80,7 +76,7 @@ def refuse_clashes(source: str, sinks: Sequence[str]) -> None:
         if path in taken:
             raise UsageError(
                 "a sink would replace the source or another sink",
-                got=sink,
+                got=redacted(sink),
                 expected="a file or folder of its own for every sink",
                 fix="give it another name",
             )

@@ -19,6 +19,13 @@ def test_limits_end_a_run_and_say_so(with_artifact, bisenet_edge):
     assert json.loads(out)["ended_by"] == "seconds"
 
 
+def test_a_wrong_call_does_not_tell_the_password(bisenet_edge):
+    code, out, err = bisenet_edge("run", "rtsp://admin:hunter2@cam/")
+    assert (code, out) == (2, "")
+    assert "rtsp://admin:***@cam/" in err
+    assert "hunter2" not in err
+
+
 @pytest.mark.parametrize(
     ("budget_ms", "frames", "status", "says"),
     [("100000", 120, 0, "kept"), ("0.00001", 120, 3, "MISSED"), ("0.00001", 20, 4, "fewer than 100 frames")],

@@ -9,7 +9,9 @@ from toy_artifact import toy_artifact
 
 from bisenet_edge.latency import LatencySummary
 from bisenet_edge.runtime.backends import open_session
+from bisenet_edge.runtime.pipeline import latency_gate
 from bisenet_edge.runtime.pipeline.latency_gate import LatencyGate, check_latency
+from bisenet_edge.runtime.power.reader import PowerReader, Reading
 
 
 def gate(p99_ms, budget_ms, doubts=()):
@@ -29,6 +31,20 @@ def test_doubts_are_told_and_do_not_change_the_verdict():
     told = gate(8.0, 10.0, ("clocks drifted: sudo jetson_clocks",))
     assert told.passed
     assert "in doubt: clocks drifted" in str(told)
+
+
+class ThrottledFake(PowerReader):
+    source = "fake"
+
+    def read(self) -> Reading:
+        return Reading(5000.0, 96.0, 900.0, 1500.0, ("thermal",))
+
+
+def test_a_machine_that_throttles_is_in_doubt(tmp_path, monkeypatch):
+    monkeypatch.setattr(latency_gate.PowerReader, "open", ThrottledFake)
+    with open_session(toy_artifact(tmp_path / "toy"), backend="null") as session:
+        result = check_latency(session, 1e9)
+    assert any("thermal" in doubt for doubt in result.doubts), result.doubts
 
 
 def test_it_measures_a_session_of_100_frames(tmp_path):

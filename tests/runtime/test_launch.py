@@ -18,11 +18,12 @@ import pytest
 from pipeline_doubles import SIZE, EchoSession, ListSink, NumberSource
 from test_service import Systemd
 
-from bisenet_edge.artifact import Manifest, hash_files, write_manifest
+from bisenet_edge.artifact import Artifact, Manifest, hash_files, write_manifest
 from bisenet_edge.labels import CAMVID
 from bisenet_edge.latency import LatencySummary
+from bisenet_edge.runtime.pipeline import launch
 from bisenet_edge.runtime.pipeline.launch import exit_code
-from bisenet_edge.runtime.pipeline.run import run
+from bisenet_edge.runtime.pipeline.run import RunOptions, run
 from bisenet_edge.runtime.pipeline.run_report import SinkReport
 from bisenet_edge.runtime.pipeline.segmenter import Segmenter
 
@@ -145,7 +146,47 @@ def test_systemd_hears_of_the_whole_life(artifact, tmp_path) -> None:
     assert flat[0] == "STATUS=opening camera"
     assert flat.index("READY=1") < next(i for i, lines in enumerate(heard) if "WATCHDOG=1" in lines)
     assert flat[-1] == "STOPPING=1"
+    assert flat.count("STOPPING=1") == 1
     assert any("FPS, frame age p50" in line for line in flat)
+
+
+def test_systemd_hears_how_the_engine_is_built_and_once_of_the_end_of_a_file(
+    artifact, tmp_path, monkeypatch
+) -> None:
+    systemd = Systemd(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.environ["NOTIFY_SOCKET"])
+    steps = []
+
+    def build(*_, progress, **__):
+        progress("building the engine", 3, 8)
+        return EchoSession()
+
+    monkeypatch.setattr(launch, "open_session", build)
+    monkeypatch.setattr(launch, "open_source", lambda *_, **__: NumberSource(3))
+    launch.camera_to_mask(
+        Artifact.open(artifact),
+        launch.Job("numbers", ("null://",)),
+        RunOptions(),
+        lambda *step: steps.append(step),
+    )
+    heard = systemd.heard()
+    systemd.close()
+    flat = [lines[0] for lines in heard]
+    told = flat.index("STATUS=building the engine, 3 of 8")
+    assert heard[told][1] == "EXTEND_TIMEOUT_USEC=60000000"
+    assert told < flat.index("READY=1")
+    assert flat.count("STOPPING=1") == 1
+    assert steps[0] == ("building the engine", 3, 8)
+
+
+def test_an_engine_that_hangs_is_left_behind_and_told(artifact, tmp_path) -> None:
+    with start(artifact, tmp_path, "camera", "null://", environ={"TEST_ENGINE": "hanging"}) as process:
+        assert process.stdout.readline() == "in a frame\n"
+        process.send_signal(signal.SIGTERM)
+        # Its close blocks for ever, as that of a GPU does whose queue never ends.
+        printed, errors = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, printed) == (1, "")
+    assert "the engine does not finish a frame" in errors
 
 
 def test_limits_and_budget(artifact, tmp_path) -> None:

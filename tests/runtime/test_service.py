@@ -13,6 +13,7 @@ import pytest
 from pipeline_doubles import TIMEOUT_S, EchoSession, ListSink, NumberSource
 
 from bisenet_edge.errors import UsageError
+from bisenet_edge.runtime.pipeline import service
 from bisenet_edge.runtime.pipeline.run import RunOptions, run
 from bisenet_edge.runtime.pipeline.segmenter import Segmenter
 from bisenet_edge.runtime.pipeline.service import Notifier, describe
@@ -66,11 +67,29 @@ def test_the_life_of_a_service(systemd) -> None:
     notifier.ready()  # nobody listens to a closed one
     said = "STATUS=30.0 FPS, frame age p50 12.3 ms, 2 of 90 frames dropped"
     assert systemd.heard() == [
-        ["STATUS=opening csi://0", "EXTEND_TIMEOUT_USEC=1800000000"],
+        ["STATUS=opening csi://0", "EXTEND_TIMEOUT_USEC=60000000"],
         ["READY=1", "STATUS=waiting for the first mask"],
         [said, "WATCHDOG=1"],
         [said],
         ["STOPPING=1", "STATUS=completing outputs"],
+    ]
+
+
+def test_a_build_asks_for_time_step_by_step_and_once_a_second_at_most(systemd, monkeypatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(service.time, "monotonic", lambda: now_s[0])
+    notifier = Notifier.from_environment(systemd.environ)
+    for tenth in range(25):
+        now_s[0] = tenth / 10
+        notifier.building("building the engine", tenth, 100)
+    now_s[0] = 50.0
+    notifier.building("timing kernels", 0, 0)
+    more_time = "EXTEND_TIMEOUT_USEC=60000000"
+    assert systemd.heard() == [
+        ["STATUS=building the engine, 0 of 100", more_time],
+        ["STATUS=building the engine, 10 of 100", more_time],
+        ["STATUS=building the engine, 20 of 100", more_time],
+        ["STATUS=timing kernels", more_time],
     ]
 
 

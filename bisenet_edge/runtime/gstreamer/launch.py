@@ -1,7 +1,8 @@
 """GStreamer as a process of its own: `gst-launch-1.0` with an argument list, never through a shell.
 
 For a Python without PyGObject, such as one in a virtual environment. Frames go over a pipe. Whoever may
-list the processes of this machine sees its arguments, the password of a network camera among them.
+list the processes of this machine sees its arguments, so no password or token may be among them: such a
+source is refused before it comes here (`sources.opening`).
 """
 
 from __future__ import annotations

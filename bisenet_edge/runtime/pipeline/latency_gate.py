@@ -8,6 +8,7 @@ from typing import Any, Dict, Tuple
 from bisenet_edge.latency import LatencySummary
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.backends.base import Session
+from bisenet_edge.runtime.power.reader import PowerReader
 from bisenet_edge.runtime.profile.artifacts import camera_frames
 from bisenet_edge.runtime.profile.profiler import Case, ProfileOptions, profile
 
@@ -55,12 +56,15 @@ class LatencyGate:
 
 
 def check_latency(session: Session, budget_ms: float, progress: Progress = quiet) -> LatencyGate:
-    """Time a session on 100 camera frames.
+    """Time a session on 100 camera frames, with a look at the heat and the clocks meanwhile.
 
     Raises:
         BackendError: the engine fails.
     """
-    result = profile([Case("default", session)], camera_frames(), ProfileOptions(SAMPLES), progress)
+    with PowerReader.open() as power:
+        result = profile(
+            [Case("default", session)], camera_frames(), ProfileOptions(SAMPLES), progress, power=power
+        )
     (case,) = result.cases
     return LatencyGate(
         backend=session.backend,

@@ -56,6 +56,10 @@ def camera_to_mask(
         for observer in options.observers:
             observer.event(event)
 
+    def building(step: str, done: int, total: int) -> None:
+        notifier.building(step, done, total)
+        progress(step, done, total)
+
     with ExitStack() as stack:
         stack.callback(notifier.close)
         signals = stack.enter_context(StopSignals())
@@ -69,23 +73,22 @@ def camera_to_mask(
                 for uri in job.sinks
             ]
             notifier.loading("the engine")
-            session = stack.enter_context(
-                open_session(
-                    artifact, job.precision, backend=job.backend, threads=job.threads, progress=progress
-                )
+            session = open_session(
+                artifact, job.precision, backend=job.backend, threads=job.threads, progress=building
             )
+            segmenter = Segmenter(session)
+            stack.callback(segmenter.close_session)
             opening.pop_all()  # the run closes them; one that hangs must not be touched again
         signals.draining()
         notifier.ready()
         report = run(
             source,
-            Segmenter(session),
+            segmenter,
             sinks,
             options=replace(options, sensors=sensors.latest),
             progress=progress,
             stop=signals.stop,
         )
-        notifier.stopping()
     return replace(report, ended_by=signals.name) if report.ended_by == STOPPED else report
 
 

@@ -19,4 +19,4 @@ class Observer:
         """Take note of something that went wrong or was mended, in one line; called by any thread."""
 
     def stopping(self) -> None:
-        """Take note that no more frames are read."""
+        """Take note that no more frames are read; once in a run that ends without an error."""

@@ -36,7 +36,7 @@ from bisenet_edge.runtime.sources import Source
 __all__ = ["RunOptions", "RunReport", "run"]
 
 POLL_S = 0.1
-HARD_END_S = 2.0
+HARD_END_S = 1.5
 """How long threads may take to return after an error or a second signal."""
 
 
@@ -59,7 +59,7 @@ class RunOptions:
     latency_budget_ms: Optional[float] = None
     max_frames: Optional[int] = None
     max_seconds: Optional[float] = None
-    drain_s: float = 10.0
+    drain_s: float = 8.0
     status_s: float = 1.0
     sensors: Sensors = blind
     observers: Tuple[Observer, ...] = ()
@@ -115,6 +115,7 @@ class _Watch:
         self._stages = Stages(source, segmenter, sinks, self._ages, limit)
         self._signs = VitalSigns(source, self._stages, options.sensors)
         self._start_s = time.monotonic()
+        self._told_stopping = False
 
     def run(self, progress: Progress) -> RunReport:
         stages = self._stages
@@ -122,6 +123,7 @@ class _Watch:
             stages.start()
             self._until_ended(progress)
             stages.raise_error()
+            self._tell_stopping()
             stages.close_sinks()
             self._tell_events()
             stages.raise_if_hanging()
@@ -174,8 +176,13 @@ class _Watch:
         else:
             return
         self._stages.halt(reason)
-        for observer in self._options.observers:
-            observer.stopping()
+        self._tell_stopping()
+
+    def _tell_stopping(self) -> None:
+        if not self._told_stopping:
+            self._told_stopping = True
+            for observer in self._options.observers:
+                observer.stopping()
 
     def _tell_events(self) -> None:
         for text in self._signs.new_events():

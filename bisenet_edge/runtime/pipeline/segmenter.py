@@ -16,10 +16,15 @@ __all__ = ["STAGES", "Segmenter"]
 
 
 class Segmenter:
-    """Makes masks of pictures with a session. Reuses its buffers; one thread calls all but `to_source`."""
+    """Makes masks of pictures with a session. Reuses its buffers; one thread calls all but `to_source`.
+
+    Attributes:
+        hangs: a thread is left behind in a call of the session, which must not be touched any more.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.hangs = False
         self.size = session.artifact.manifest.size
         self._in_flight: Deque[Tuple[Fit, int]] = deque()
         self._use(Fit(self.size.hw, self.size))
@@ -94,6 +99,11 @@ class Segmenter:
             uint8 [h, w]: `out`, or `mask` itself where the sizes are equal.
         """
         return Fit(source_hw, self.size).undo(mask, out)
+
+    def close_session(self) -> None:
+        """Close the session; one that hangs is left alone, for closing it could hang, too."""
+        if not self.hangs:
+            self.session.close()
 
     def new_mask(self) -> np.ndarray:
         """A buffer for `submit`: uint8 [H, W]."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from typing import Mapping, Optional
 
 from bisenet_edge.errors import UsageError
@@ -21,8 +22,12 @@ from bisenet_edge.runtime.pipeline.observer import Observer
 from bisenet_edge.runtime.status import RunStatus
 
 SEND_TIMEOUT_S = 1.0
-LOADING_S = 1800
-"""How long an engine may take to load: TensorRT builds it on the device, in minutes."""
+LOADING_S = 60
+"""How long a step of opening may take. Where an engine is built, in minutes, each of its steps asks anew."""
+BUILDING_PERIOD_S = 1.0
+
+
+_MORE_TIME = f"EXTEND_TIMEOUT_USEC={LOADING_S * 1_000_000}"
 
 
 class Notifier(Observer):
@@ -34,6 +39,7 @@ class Notifier(Observer):
 
     def __init__(self, address: str = "", watchdog_s: Optional[float] = None) -> None:
         self.watchdog_s = watchdog_s
+        self._built_s = float("-inf")
         # Linux writes a name in the abstract namespace with "@" where the address has a zero byte.
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket: Optional[socket.socket] = None
@@ -62,7 +68,14 @@ class Notifier(Observer):
 
     def loading(self, what: str) -> None:
         """What is being opened, which may take long."""
-        self._send(f"STATUS=opening {what}", f"EXTEND_TIMEOUT_USEC={LOADING_S * 1_000_000}")
+        self._send(f"STATUS=opening {what}", _MORE_TIME)
+
+    def building(self, step: str, done: int, total: int) -> None:
+        """How far the engine is, told once a second at most; the arguments of `Progress`."""
+        now_s = time.monotonic()
+        if now_s - self._built_s >= BUILDING_PERIOD_S:
+            self._built_s = now_s
+            self._send(f"STATUS={step}" + (f", {done} of {total}" if total else ""), _MORE_TIME)
 
     def ready(self) -> None:
         """The run begins."""

@@ -157,11 +157,12 @@ class Stages:
             raise SourceError("a source does not return from a read", got=self._source.uri)
 
     def join(self, timeout_s: float) -> None:
-        """Wait for all threads, so long at most."""
+        """Wait for all threads, so long at most; mark an engine that does not return by then."""
         end_s = time.monotonic() + timeout_s
         for thread in (self._capturing, self._inferring, *self._writing):
             if thread.ident is not None:
                 thread.join(max(0.0, end_s - time.monotonic()))
+        self._segmenter.hangs = self._inferring.is_alive()
 
     def close_sinks(self) -> None:
         """Complete all outputs. Where the source is live, one that cannot be completed leaves the others.

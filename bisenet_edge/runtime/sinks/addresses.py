@@ -8,6 +8,7 @@ import secrets
 from typing import Tuple
 
 from bisenet_edge.errors import SinkError, UsageError
+from bisenet_edge.runtime.uris import redacted
 
 TOKEN_BYTES = 16
 SHORTEST_TOKEN = 8
@@ -23,7 +24,7 @@ def split_address(address: str, uri: str, example: str) -> Tuple[str, int]:
     if not colon or not port.isdecimal() or int(port) > 65535 or "/" in host or "@" in host:
         raise UsageError(
             "an address to listen on needs a port",
-            got=uri,
+            got=redacted(uri),
             expected="[HOST]:PORT",
             fix=f"for example {example}",
         )

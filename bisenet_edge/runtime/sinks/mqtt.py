@@ -54,7 +54,8 @@ class MqttSink(Sink):
         if not parts.hostname or not port or not topic or set(topic) & set("+#\0"):
             raise UsageError(
                 "an MQTT sink needs a broker and a topic",
-                got=f"{broker}{parts.path}",
+                # A password with a slash in it ends up in the path.
+                got=f"mqtt://{rest.rpartition('@')[2]}",
                 expected="mqtt://[USER:PASSWORD@]BROKER[:PORT]/TOPIC",
                 fix="for example mqtt://localhost/robot/camera",
             )

@@ -24,9 +24,10 @@ from bisenet_edge.runtime.overlay import Overlay
 from bisenet_edge.runtime.sinks import h264
 from bisenet_edge.runtime.sinks.addresses import cannot_listen, split_address, token_for
 from bisenet_edge.runtime.sinks.base import Sink
-from bisenet_edge.runtime.sinks.newest import NewestFrame
+from bisenet_edge.runtime.sinks.drawing import DrawingThread
 from bisenet_edge.runtime.sinks.preview.server import listen
 from bisenet_edge.runtime.sinks.steady import at_video_size, video_size
+from bisenet_edge.runtime.uris import redacted
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class RtspSink(Sink):
     Args:
         uri: `rtsp://[HOST]:PORT[/NAME][?token=...&max_clients=8]`; NAME is `live` if it is missing. Without
             HOST it is 127.0.0.1. On any other address than the loopback viewers need the user `viewer` and a
-            token as password: the one that is given, or a new one, which is told once.
+            token as password: the one that is given, which is told nobody, or a new one, which is told once.
         rest: what follows `rtsp://`.
         labels: classes and colours.
         fps: nominal frames per second.
@@ -65,7 +66,7 @@ class RtspSink(Sink):
         super().__init__(uri)
         address, _, query = rest.partition("?")
         address, _, name = address.partition("/")
-        uri = f"rtsp://{address}"  # what errors may tell: without the token
+        uri = redacted(f"rtsp://{address}")  # what errors may tell: without the token
         host, port = split_address(address, uri, "rtsp://:8554/live")
         if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", name):
             raise UsageError("a stream needs a plain name", got=name, fix="for example rtsp://:8554/live")
@@ -81,39 +82,32 @@ class RtspSink(Sink):
             self._server.ask_for(token)
         self._path = f"/{name or 'live'}"
         self._size: Optional[Size] = None
-        self._incoming = NewestFrame()
-        self._drawer = threading.Thread(target=self._draw_all, name="bisenet-edge rtsp", daemon=True)
-        self._drawer.start()
+        self._canvas = np.empty((0, 0, 3), np.uint8)
+        self._drawer = DrawingThread("bisenet-edge rtsp", self._draw)
         shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
+        place = f"{f'[{shown}]' if ':' in shown else shown}:{self._server.port}{self._path}"
         login = f"{USER}:{quote(token, safe='')}@" if token else ""
-        self.address = (
-            f"rtsp://{login}{f'[{shown}]' if ':' in shown else shown}:{self._server.port}{self._path}"
-        )
-        log.warning("stream: %s", self.address)
+        self.address = f"rtsp://{login}{place}"
+        # Who gave the token has it already, and a journal is read by more people than him.
+        log.warning("stream: %s", f"rtsp://{USER}@{place}" if options["token"] else self.address)
 
     def write(self, frame: Frame, mask: np.ndarray) -> None:
+        self._drawer.check()
         if self._size is None:
             self._size = video_size(frame.image)
             self._server.offer(self._path, self._size, self._fps)
         if self._server.watched:
-            self._incoming.put(frame, mask)
+            self._drawer.put(frame, mask)
 
-    def _draw_all(self) -> None:
-        canvas = np.empty((0, 0, 3), np.uint8)
-        while True:
-            taken = self._incoming.take()
-            if taken is None:
-                return
-            frame, mask = taken
-            if canvas.shape != frame.image.shape:
-                canvas = np.empty_like(frame.image)
-            drawn = self._overlay.draw(frame.image, mask, canvas)
-            assert self._size is not None
-            self._server.push(cv2.cvtColor(at_video_size(drawn, self._size), cv2.COLOR_BGR2BGRA).tobytes())
+    def _draw(self, frame: Frame, mask: np.ndarray) -> None:
+        if self._canvas.shape != frame.image.shape:
+            self._canvas = np.empty_like(frame.image)
+        drawn = self._overlay.draw(frame.image, mask, self._canvas)
+        assert self._size is not None
+        self._server.push(cv2.cvtColor(at_video_size(drawn, self._size), cv2.COLOR_BGR2BGRA).tobytes())
 
     def _complete(self) -> None:
-        self._incoming.close()
-        self._drawer.join(STOP_S)
+        self._drawer.close(STOP_S)
         self._server.stop()
 
     def _discard(self) -> None:

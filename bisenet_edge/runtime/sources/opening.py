@@ -24,7 +24,7 @@ from bisenet_edge.runtime.sources.stream import StreamSource
 from bisenet_edge.runtime.sources.synthetic import SyntheticSource
 from bisenet_edge.runtime.sources.targets import LIVE_TARGETS, Target, file_target, v4l2_device
 from bisenet_edge.runtime.sources.v4l2 import stable_device
-from bisenet_edge.runtime.uris import local_path, redacted, split_scheme
+from bisenet_edge.runtime.uris import has_secret, local_path, redacted, split_scheme
 
 SCHEMES = ("synthetic", "file", *LIVE_TARGETS)
 EXPECTED = (
@@ -122,7 +122,8 @@ def _choose_reader(target: Target, options: StreamOptions) -> Tuple[Callable[[],
     """The best backend that is installed, or the one asked for; and whether it knows times of capture.
 
     Raises:
-        MissingDependencyError: none is installed that can do it.
+        MissingDependencyError: none is installed that can do it, or do it without showing the login of the
+            source to other users of this machine.
         UsageError: OpenCV would have to ignore an option.
     """
     live = target.plan.live
@@ -137,6 +138,8 @@ def _choose_reader(target: Target, options: StreamOptions) -> Tuple[Callable[[],
     elif backend in ("auto", "gst-launch") and has_launch():
         capture = _usable(target.captures)
         if capture is not None:
+            if live and has_secret(target.plan.uri):
+                raise _would_be_shown(target)
             return lambda: PipeReader(capture.pipeline, live=live), False
     way = target.opencv if backend in ("auto", "opencv") else None
     if way is None:
@@ -154,6 +157,16 @@ def _choose_reader(target: Target, options: StreamOptions) -> Tuple[Callable[[],
 
 def _usable(captures: List[Capture]) -> Optional[Capture]:
     return next((c for c in captures if not missing_elements(c.pipeline.factories)), None)
+
+
+def _would_be_shown(target: Target) -> MissingDependencyError:
+    # No SourceError: with ?wait=forever that would be tried again for ever.
+    return MissingDependencyError(
+        "the login of this source would be shown to every user of this machine",
+        got=f"{redacted(target.plan.uri)} by gst-launch-1.0, whose arguments anybody may list",
+        expected="GStreamer inside this process (PyGObject), or OpenCV: ?backend=opencv",
+        fix=APT_LINE,
+    )
 
 
 def _missing(target: Target) -> MissingDependencyError:

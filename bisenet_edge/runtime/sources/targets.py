@@ -56,7 +56,9 @@ def csi_target(uri: str, place: str, options: StreamOptions, size: Optional[Size
     """`csi://0`: delivered as the camera takes it, unless `out` or `scale` says otherwise."""
     number = place.strip("/")
     if not re.fullmatch(r"[0-9]{1,2}", number):
-        raise UsageError("cannot read the number of a CSI camera", got=uri, expected="for example csi://0")
+        raise UsageError(
+            "cannot read the number of a CSI camera", got=redacted(uri), expected="for example csi://0"
+        )
     options = _scaled(options.with_defaults(*CSI_MODE), size, uri)
     plan = StreamPlan(
         uri,
@@ -71,7 +73,9 @@ def v4l2_device(uri: str, place: str) -> str:
     """The device file: `v4l2:///dev/video0`, or `v4l2://0` for short."""
     device = f"/dev/video{place}" if place.isdigit() else place
     if not device.startswith("/dev/"):
-        raise UsageError("cannot read the device of a camera", got=uri, expected="v4l2:///dev/video0")
+        raise UsageError(
+            "cannot read the device of a camera", got=redacted(uri), expected="v4l2:///dev/video0"
+        )
     return device
 
 

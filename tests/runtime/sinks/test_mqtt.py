@@ -174,6 +174,15 @@ def test_a_wrong_password_is_told_and_not_shown(tmp_path: Path) -> None:
         sink_at(f"mqtt://robot:right-horse@127.0.0.1:{port}/robot").close()
 
 
+@pytest.mark.parametrize(
+    "rest", ["me:hunter2@localhost", "me:hunter2@localhost/t?qos=1", "me:x/hunter2@localhost/t"]
+)
+def test_a_wrong_address_does_not_tell_the_password(rest: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        sink_at(f"mqtt://{rest}")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_no_broker_is_told() -> None:
     with pytest.raises(SinkError, match="cannot be used"):
         sink_at(f"mqtt://127.0.0.1:{free_port()}/robot")

@@ -141,6 +141,20 @@ def test_page_status_snapshot_stream_and_health() -> None:
         assert get(sink, "/", method="POST")[0] == 405
 
 
+def test_a_drawing_thread_that_has_died_is_told() -> None:
+    with http_sink() as sink, viewer(sink):
+
+        def broken(*_: object) -> np.ndarray:
+            raise ZeroDivisionError("no picture")
+
+        sink._overlay.draw = broken  # type: ignore[method-assign]
+        wait_until(lambda: sink._server.viewers)
+        sink.write(fresh_frame(0), road_and_car())
+        wait_until(lambda: get(sink, "/healthz")[:2] == (503, b"the overlay cannot be drawn\n"))
+        with pytest.raises(SinkError, match="ZeroDivisionError: no picture"):
+            sink.write(fresh_frame(1), road_and_car())
+
+
 def test_opencv_reads_the_stream() -> None:
     with flowing() as sink:
         capture = cv2.VideoCapture(sink.address + "stream.mjpg")
@@ -292,6 +306,18 @@ def test_a_token_that_was_given_is_asked_for_on_the_loopback_too() -> None:
     with http_sink("http://:0?token=correct-horse") as sink:
         assert get(sink, "/status.json")[0] == 401
         assert get(sink, "/status.json?token=correct-horse")[0] == 200
+
+
+def test_a_token_that_was_given_is_told_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    with http_sink("http://0.0.0.0:0?token=correct-horse") as sink:
+        said = [record.getMessage() for record in caplog.records]
+        assert said == [f"preview: http://{socket.gethostname()}:{port_of(sink)}/"]
+
+
+def test_a_login_in_a_wrong_address_is_not_told() -> None:
+    with pytest.raises(UsageError, match="needs a port") as caught:
+        sink_at("http://me:hunter2@0.0.0.0:8080")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_port_that_is_taken_is_told_and_a_port_that_was_freed_can_be_had_at_once() -> None:

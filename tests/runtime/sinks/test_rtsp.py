@@ -45,20 +45,21 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 class Server:
     address: str
     told: str = ""
+    logged: str = ""
 
 
 @contextlib.contextmanager
 def serving(uri: str, environment: dict[str, str]) -> Iterator[Server]:
     process = subprocess.Popen(
         [sys.executable, str(HERE / "serve_rtsp.py"), uri],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     try:
         assert process.stdout is not None
         server = Server(process.stdout.readline().strip())
         assert server.address
         yield server
-        server.told, _ = process.communicate("end", timeout=20)
+        server.told, server.logged = process.communicate("end", timeout=20)
         assert process.returncode == 0
     finally:
         process.kill()
@@ -114,6 +115,20 @@ def test_a_network_needs_the_token(environment: dict[str, str]) -> None:
         assert read(f"rtsp://{here}", 1) == []
         assert read(f"rtsp://viewer:wrong-token@{here}", 1) == []
         assert len(read(f"rtsp://viewer:{parts.password}@{here}", 3)) == 3
+    assert server.logged.count(parts.password) == 1
+
+
+def test_a_token_that_was_given_is_told_nobody(environment: dict[str, str]) -> None:
+    with serving("rtsp://0.0.0.0:0/live?token=correct-horse", environment) as server:
+        port = urlsplit(server.address).port
+    assert f"stream: rtsp://viewer@{socket.gethostname()}:{port}/live" in server.logged
+    assert "correct-horse" not in server.logged
+
+
+def test_a_login_in_a_wrong_address_is_not_told() -> None:
+    with pytest.raises(UsageError, match="needs a port") as caught:
+        sink_at("rtsp://me:hunter2@0.0.0.0:8554/live")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_port_that_is_taken_is_told(environment: dict[str, str]) -> None:

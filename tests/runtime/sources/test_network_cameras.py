@@ -86,12 +86,12 @@ def test_an_rtsp_camera_with_a_password(gst_environment: dict[str, str]) -> None
         with open_source(f"rtsp://me:geheim@{camera.address}?backend=gi") as source:
             assert source.read() is not None
             assert source.uri == f"rtsp://me:***@{camera.address}?backend=gi"
-        for backend in BACKENDS:
+        for backend in ("gi", "opencv"):  # gst-launch is never given a password
             with pytest.raises(SourceError) as caught:
                 open_source(f"rtsp://me:falsch@{camera.address}?backend={backend}&stall=2")
             assert "falsch" not in str(caught.value)
             assert "me:***@127.0.0.1" in str(caught.value)
-            if backend != "opencv":
+            if backend == "gi":
                 assert "nauthorized" in str(caught.value)
     finally:
         camera.kill()

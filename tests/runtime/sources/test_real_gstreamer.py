@@ -219,6 +219,34 @@ def test_the_best_backend_that_is_installed_is_chosen(
     assert made == [reader]
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "rtsp://me:geheim@127.0.0.1:9/a",
+        "rtsp://geheim@127.0.0.1:9/a",
+        "http://127.0.0.1:9/a?token=geheim",
+    ],
+)
+@pytest.mark.parametrize("asked", ["auto", "gst-launch"])
+def test_no_login_is_put_where_every_user_of_the_machine_sees_it(
+    uri: str, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("gst-launch-1.0 was started with the login")
+
+    monkeypatch.setattr(opening, "find_gst", lambda: None)
+    monkeypatch.setattr(opening, "has_launch", lambda: True)
+    monkeypatch.setattr(opening, "missing_elements", lambda factories: [])
+    monkeypatch.setattr(opening, "PipeReader", started)
+    uri += f"{'&' if '?' in uri else '?'}backend={asked}"
+    with pytest.raises(
+        MissingDependencyError, match=r"(?s)shown to every user.*backend=opencv.*python3-gi"
+    ) as caught:
+        open_source(uri)
+    if "me:" in uri or "token" in uri:
+        assert "geheim" not in str(caught.value)
+
+
 def test_backends_that_are_asked_for_and_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bisenet_edge.runtime.gstreamer.binding.find_gst", lambda: None)
     monkeypatch.setattr(opening, "has_launch", lambda: False)

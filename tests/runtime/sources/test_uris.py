@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bisenet_edge.errors import UsageError
-from bisenet_edge.runtime.uris import local_path, redacted, redacted_text, refuse_clashes
+from bisenet_edge.runtime.uris import has_secret, local_path, redacted, redacted_text, refuse_clashes
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,21 @@ def test_a_sink_never_replaces_a_source_named_as_a_uri(tmp_path, monkeypatch):
 def test_passwords_are_not_told(uri, told):
     assert redacted(uri) == told
     assert redacted(told) == told
+
+
+@pytest.mark.parametrize(
+    ("uri", "secret"),
+    [
+        ("rtsp://me:pass@cam/a", True),
+        ("rtsp://key@cam", True),
+        ("http://cam/a?x=1&token=abc", True),
+        ("rtsp://cam:554/a@b", False),
+        ("http://cam/a?x=me@home", False),
+        ("v4l2:///dev/video0?width=640", False),
+    ],
+)
+def test_logins_and_tokens_are_known(uri, secret):
+    assert has_secret(uri) == secret
 
 
 def test_passwords_are_taken_out_of_the_texts_of_others():

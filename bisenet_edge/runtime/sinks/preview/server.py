@@ -38,7 +38,10 @@ FILES = {
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
 }
-NO_TOKEN = "This preview needs its token: open the link that the service told on stderr when it started."
+NO_TOKEN = (
+    "This preview needs its token: open the link that the service told on stderr when it started, "
+    "or, if it was started with a token of yours, add ?token=... to this address."
+)
 FOREIGN_NAME = "This name is not one of this machine: use its address, or localhost."
 NOT_FOUND = "There is: / /stream.mjpg /snapshot.jpg /status.json /healthz"
 # How a connection ends without an answer: the peer leaves or is too slow, or the server is closed.
