@@ -36,7 +36,7 @@ from bisenet_edge.runtime.sources import Source
 __all__ = ["RunOptions", "RunReport", "run"]
 
 POLL_S = 0.1
-HARD_END_S = 2.0
+HARD_END_S = 1.5
 """How long threads may take to return after an error or a second signal."""
 
 
@@ -59,7 +59,7 @@ class RunOptions:
     latency_budget_ms: Optional[float] = None
     max_frames: Optional[int] = None
     max_seconds: Optional[float] = None
-    drain_s: float = 10.0
+    drain_s: float = 8.0
     status_s: float = 1.0
     sensors: Sensors = blind
     observers: Tuple[Observer, ...] = ()

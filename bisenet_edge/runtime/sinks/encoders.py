@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 VIDEO_CODECS = {".mp4": ("avc1", "mp4v"), ".mkv": ("avc1", "mp4v"), ".avi": ("XVID", "MJPG")}
 H264_SUFFIXES = (".mp4", ".mkv")
 STALL_S = 20.0
+FINISH_LIVE_S = 3.0
+"""How long an encoder of a live source may take to complete its file. It plays without that, too, and a
+service that is told to stop has `RunOptions.drain_s` and this before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class GstEncoder(Encoder):
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
-            return self._process.wait(STALL_S)
+            return self._process.wait(FINISH_LIVE_S if self._video.survives else STALL_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()

@@ -24,7 +24,7 @@ from bisenet_edge.runtime.overlay import Overlay
 from bisenet_edge.runtime.sinks import h264
 from bisenet_edge.runtime.sinks.addresses import cannot_listen, split_address, token_for
 from bisenet_edge.runtime.sinks.base import Sink
-from bisenet_edge.runtime.sinks.newest import NewestFrame
+from bisenet_edge.runtime.sinks.drawing import DrawingThread
 from bisenet_edge.runtime.sinks.preview.server import listen
 from bisenet_edge.runtime.sinks.steady import at_video_size, video_size
 from bisenet_edge.runtime.uris import redacted
@@ -82,9 +82,8 @@ class RtspSink(Sink):
             self._server.ask_for(token)
         self._path = f"/{name or 'live'}"
         self._size: Optional[Size] = None
-        self._incoming = NewestFrame()
-        self._drawer = threading.Thread(target=self._draw_all, name="bisenet-edge rtsp", daemon=True)
-        self._drawer.start()
+        self._canvas = np.empty((0, 0, 3), np.uint8)
+        self._drawer = DrawingThread("bisenet-edge rtsp", self._draw)
         shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
         place = f"{f'[{shown}]' if ':' in shown else shown}:{self._server.port}{self._path}"
         login = f"{USER}:{quote(token, safe='')}@" if token else ""
@@ -93,28 +92,22 @@ class RtspSink(Sink):
         log.warning("stream: %s", f"rtsp://{USER}@{place}" if options["token"] else self.address)
 
     def write(self, frame: Frame, mask: np.ndarray) -> None:
+        self._drawer.check()
         if self._size is None:
             self._size = video_size(frame.image)
             self._server.offer(self._path, self._size, self._fps)
         if self._server.watched:
-            self._incoming.put(frame, mask)
+            self._drawer.put(frame, mask)
 
-    def _draw_all(self) -> None:
-        canvas = np.empty((0, 0, 3), np.uint8)
-        while True:
-            taken = self._incoming.take()
-            if taken is None:
-                return
-            frame, mask = taken
-            if canvas.shape != frame.image.shape:
-                canvas = np.empty_like(frame.image)
-            drawn = self._overlay.draw(frame.image, mask, canvas)
-            assert self._size is not None
-            self._server.push(cv2.cvtColor(at_video_size(drawn, self._size), cv2.COLOR_BGR2BGRA).tobytes())
+    def _draw(self, frame: Frame, mask: np.ndarray) -> None:
+        if self._canvas.shape != frame.image.shape:
+            self._canvas = np.empty_like(frame.image)
+        drawn = self._overlay.draw(frame.image, mask, self._canvas)
+        assert self._size is not None
+        self._server.push(cv2.cvtColor(at_video_size(drawn, self._size), cv2.COLOR_BGR2BGRA).tobytes())
 
     def _complete(self) -> None:
-        self._incoming.close()
-        self._drawer.join(STOP_S)
+        self._drawer.close(STOP_S)
         self._server.stop()
 
     def _discard(self) -> None:

@@ -141,6 +141,20 @@ def test_page_status_snapshot_stream_and_health() -> None:
         assert get(sink, "/", method="POST")[0] == 405
 
 
+def test_a_drawing_thread_that_has_died_is_told() -> None:
+    with http_sink() as sink, viewer(sink):
+
+        def broken(*_: object) -> np.ndarray:
+            raise ZeroDivisionError("no picture")
+
+        sink._overlay.draw = broken  # type: ignore[method-assign]
+        wait_until(lambda: sink._server.viewers)
+        sink.write(fresh_frame(0), road_and_car())
+        wait_until(lambda: get(sink, "/healthz")[:2] == (503, b"the overlay cannot be drawn\n"))
+        with pytest.raises(SinkError, match="ZeroDivisionError: no picture"):
+            sink.write(fresh_frame(1), road_and_car())
+
+
 def test_opencv_reads_the_stream() -> None:
     with flowing() as sink:
         capture = cv2.VideoCapture(sink.address + "stream.mjpg")
@@ -155,7 +169,7 @@ def test_pictures_are_made_only_while_somebody_looks() -> None:
         assert isinstance(sink, HttpSink)
         for index in range(50):
             sink.write(fresh_frame(index), road_and_car())
-        assert sink._incoming._incoming is None  # nothing was even copied
+        assert sink._drawer._incoming._incoming is None  # nothing was even copied
         assert json.loads(get(sink, "/status.json")[1])["shown"] is None
 
 

@@ -16,6 +16,7 @@ from pictures import codec_of, frame, noisy_frame, read_video, road_and_car, sin
 
 from bisenet_edge.errors import SinkError
 from bisenet_edge.frame import Frame, Size
+from bisenet_edge.runtime.pipeline.run import HARD_END_S, RunOptions
 from bisenet_edge.runtime.sinks import Sink, VideoSink, disk, encoders, h264
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a disk of a few MB needs root: sudo make test")
@@ -202,6 +203,30 @@ def test_an_encoder_that_dies_is_an_error_and_not_a_silence(tmp_path: Path) -> N
                 assert isinstance(sink._encoder, encoders.GstEncoder)
                 sink._encoder._process.kill()
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_h264
+def test_a_service_that_stops_waits_briefly_for_an_encoder_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def wait(process: subprocess.Popen, timeout: Optional[float] = None) -> int:
+        if timeout is not None:
+            waited.append(timeout)
+            raise subprocess.TimeoutExpired("gst-launch-1.0", timeout)
+        return real(process)
+
+    real = subprocess.Popen.wait
+    sink = sink_at(tmp_path / "a.mp4", live=True)
+    assert isinstance(sink, VideoSink)
+    sink.write(frame(0), road_and_car())
+    monkeypatch.setattr(encoders.subprocess.Popen, "wait", wait)
+    with pytest.raises(SinkError, match="ended with code"):
+        sink.close()
+    assert waited[0] == encoders.FINISH_LIVE_S
+    # The worst case: frames on their way, an engine that hangs, and then this. systemd kills after 20 s.
+    assert RunOptions().drain_s + 2 * HARD_END_S + encoders.FINISH_LIVE_S < 15
 
 
 @needs_h264

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
 import time
 from typing import Any, Dict, Optional
 from urllib.parse import quote
@@ -21,7 +20,7 @@ from bisenet_edge.runtime.datasets import parse_int, parse_options
 from bisenet_edge.runtime.overlay import Overlay
 from bisenet_edge.runtime.sinks.addresses import cannot_listen, split_address, token_for
 from bisenet_edge.runtime.sinks.base import Sink
-from bisenet_edge.runtime.sinks.newest import NewestFrame
+from bisenet_edge.runtime.sinks.drawing import DrawingThread
 from bisenet_edge.runtime.sinks.preview.guard import Guard
 from bisenet_edge.runtime.sinks.preview.server import Picture, PreviewServer, listen
 from bisenet_edge.runtime.status import RunStatus
@@ -68,49 +67,43 @@ class HttpSink(Sink):
         self._frames, self._started_s, self._last_s, self._drawn_ns = 0, time.monotonic(), 0.0, 0
         self._run: Optional[RunStatus] = None
         self._shown: Dict[str, Any] = {}
-        self._incoming = NewestFrame()
+        self._canvas = np.empty((0, 0, 3), np.uint8)
         guard = Guard(host, port, token)
+        self._drawer = DrawingThread("bisenet-edge drawing", self._draw)
         self._server = PreviewServer(listening, guard, numbers["max_clients"], self._status, self._health)
-        self._drawer = threading.Thread(target=self._draw_all, name="bisenet-edge drawing", daemon=True)
-        self._drawer.start()
         self.address = _browser_address(guard, token)
         # Who gave the token has it already, and a journal is read by more people than him.
         log.warning("preview: %s", _browser_address(guard, "") if options["token"] else self.address)
 
     def write(self, frame: Frame, mask: np.ndarray) -> None:
+        self._drawer.check()
         self._frames += 1
         self._last_s = time.monotonic()
         now_ns = time.monotonic_ns()
         if self._server.viewers and now_ns - self._drawn_ns >= self._pause_ns:
             self._drawn_ns = now_ns
-            self._incoming.put(frame, mask)
+            self._drawer.put(frame, mask)
 
     def tell(self, status: RunStatus) -> None:
         self._run = status
 
-    def _draw_all(self) -> None:
-        canvas = np.empty((0, 0, 3), np.uint8)
-        while True:
-            taken = self._incoming.take()
-            if taken is None:
-                return
-            frame, mask = taken
-            if canvas.shape != frame.image.shape:
-                canvas = np.empty_like(frame.image)
-            drawn = self._overlay.draw(frame.image, mask, canvas)
-            height, width = drawn.shape[:2]
-            if width > self._most_width:
-                size = (self._most_width, max(1, round(height * self._most_width / width)))
-                drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
-            good, jpeg = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
-            assert good
-            self._shown = {
-                "index": frame.index,
-                "age_ms": round((time.monotonic_ns() - frame.captured_ns) / 1e6, 1),
-                "size": [height, width],
-                "areas": {name: round(share, 4) for name, share in class_areas(mask, self._labels).items()},
-            }
-            self._server.publish(Picture(jpeg.tobytes(), frame.index))
+    def _draw(self, frame: Frame, mask: np.ndarray) -> None:
+        if self._canvas.shape != frame.image.shape:
+            self._canvas = np.empty_like(frame.image)
+        drawn = self._overlay.draw(frame.image, mask, self._canvas)
+        height, width = drawn.shape[:2]
+        if width > self._most_width:
+            size = (self._most_width, max(1, round(height * self._most_width / width)))
+            drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
+        good, jpeg = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, self._quality])
+        assert good
+        self._shown = {
+            "index": frame.index,
+            "age_ms": round((time.monotonic_ns() - frame.captured_ns) / 1e6, 1),
+            "size": [height, width],
+            "areas": {name: round(share, 4) for name, share in class_areas(mask, self._labels).items()},
+        }
+        self._server.publish(Picture(jpeg.tobytes(), frame.index))
 
     def _status(self) -> Dict[str, Any]:
         quiet_s = time.monotonic() - self._last_s if self._frames else None
@@ -126,14 +119,15 @@ class HttpSink(Sink):
         }
 
     def _health(self) -> str:
+        if self._drawer.error is not None:
+            return "the overlay cannot be drawn"
         if not self._frames:
             return "no frame yet"
         quiet_s = time.monotonic() - self._last_s
         return f"no frame for {quiet_s:.0f} s" if quiet_s > STALE_S else ""
 
     def _complete(self) -> None:
-        self._incoming.close()
-        self._drawer.join()
+        self._drawer.close()
         self._server.close()
 
     def _discard(self) -> None:
