@@ -110,7 +110,7 @@ def test_a_second_signal_ends_at_once_what_the_first_one_waits_for(artifact, tmp
         process.send_signal(number)
         printed, errors = process.communicate(timeout=TIMEOUT_S)
     systemd.close()
-    # The first one alone would have waited ten seconds for the sink, and ended with a report.
+    # The first one alone would have waited for the sink, and ended with a report.
     assert (process.returncode, printed, errors) == (130, "", "")
     assert all(json.loads(line) for line in lines_of(tmp_path / "log.jsonl"))
 

@@ -169,7 +169,7 @@ def test_pictures_are_made_only_while_somebody_looks() -> None:
         assert isinstance(sink, HttpSink)
         for index in range(50):
             sink.write(fresh_frame(index), road_and_car())
-        assert sink._incoming._incoming is None  # nothing was even copied
+        assert sink._drawer._incoming._incoming is None  # nothing was even copied
         assert json.loads(get(sink, "/status.json")[1])["shown"] is None
 
 
