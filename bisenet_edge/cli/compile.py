@@ -15,7 +15,7 @@ from bisenet_edge.cli.render import Bars, emit, next_command
 from bisenet_edge.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from bisenet_edge.runtime.tensorrt.compile import Compiled
+    from bisenet_edge.runtime.tensorrt.compiled import Compiled
 
 COMPILERS = ("tensorrt", "torch-tensorrt")
 PRECISIONS = ("best", "int8", "fp16", "fp32")

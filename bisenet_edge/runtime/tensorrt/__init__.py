@@ -7,6 +7,7 @@
     readback   layers by precision, reformats, memory: what the builder really made
     engine     plan -> masks, two frames in flight
     compile    all of it for an artifact, with the self-test and "INT8 must pay"
+    compiled   what became of its engines
 
 `import tensorrt` stands in `api` alone; everything else is given the module.
 """

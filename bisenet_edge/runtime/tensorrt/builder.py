@@ -7,7 +7,8 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional
+from functools import partial
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from bisenet_edge.errors import UsageError
 from bisenet_edge.progress import Progress, quiet
@@ -16,6 +17,7 @@ from bisenet_edge.runtime.tensorrt.failures import build_failure
 
 MB = 1 << 20
 OPT_LEVELS = range(6)
+REPEAT_S = 10
 
 
 @dataclass(frozen=True)
@@ -166,19 +168,19 @@ def _use_timing_cache(config: Any, earlier: bytes, notes: List[str]) -> Optional
 def _watched(api: TensorRt, config: Any, step: str, progress: Progress) -> Iterator[threading.Event]:
     """Tell progress while the builder works; the event is set when the user interrupted it."""
     stopped = threading.Event()
+    over, tell = threading.Event(), partial(_tell_seconds, step, progress)
+    if hasattr(api.trt, "IProgressMonitor"):
+        monitor = _monitor(api.trt, step, progress, stopped)
+        config.progress_monitor, tell = monitor, monitor.repeat
+    # A single step may take minutes: who watches, a service manager too, hears that the work goes on.
+    ticker = threading.Thread(target=_tick, args=(tell, over), daemon=True)
     with _interrupts_set(stopped):
-        if hasattr(api.trt, "IProgressMonitor"):
-            config.progress_monitor = _monitor(api.trt, step, progress, stopped)
+        ticker.start()
+        try:
             yield stopped
-        else:
-            over = threading.Event()
-            ticker = threading.Thread(target=_tick, args=(step, progress, over), daemon=True)
-            ticker.start()
-            try:
-                yield stopped
-            finally:
-                over.set()
-                ticker.join()
+        finally:
+            over.set()
+            ticker.join()
     progress(step, 1, 1)
 
 
@@ -207,11 +209,15 @@ def _interrupts_set(stopped: threading.Event) -> Iterator[None]:
             signal.raise_signal(number)
 
 
-def _tick(step: str, progress: Progress, over: threading.Event) -> None:
+def _tick(tell: Callable[[int], None], over: threading.Event) -> None:
     seconds = 0
     while not over.wait(1):
         seconds += 1
-        progress(f"{step}, {seconds} s", seconds, 0)
+        tell(seconds)
+
+
+def _tell_seconds(step: str, progress: Progress, seconds: int) -> None:
+    progress(f"{step}, {seconds} s", seconds, 0)
 
 
 def _monitor(trt: Any, title: str, progress: Progress, stopped: threading.Event) -> Any:
@@ -240,6 +246,11 @@ def _monitor(trt: Any, title: str, progress: Progress, stopped: threading.Event)
         def phase_finish(self, phase_name: str) -> None:
             with self._lock:
                 self._steps.pop(phase_name, None)
+
+        def repeat(self, seconds: int) -> None:
+            if seconds % REPEAT_S == 0:
+                with self._lock:
+                    self._tell()
 
         def _tell(self) -> None:
             phases = list(self._steps)

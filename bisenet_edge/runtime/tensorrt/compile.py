@@ -6,9 +6,9 @@ INT8 and FP16 the faster one runs by default, and the reason is kept beside them
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError, unknown_name
@@ -20,75 +20,13 @@ from bisenet_edge.runtime.selftest import selftest
 from bisenet_edge.runtime.tensorrt import api as tensorrt
 from bisenet_edge.runtime.tensorrt.api import FP16, FP32, INT8, PRECISIONS, TensorRt, has_int8
 from bisenet_edge.runtime.tensorrt.builder import BuildOptions, Plan, build
+from bisenet_edge.runtime.tensorrt.compiled import Compiled, EngineReport
 from bisenet_edge.runtime.tensorrt.engine import Engine
-from bisenet_edge.runtime.tensorrt.store import FACTS, EngineKey, EngineStore, Stored, write_whole
+from bisenet_edge.runtime.tensorrt.store import FACTS, EngineKey, EngineStore, write_whole
 
 BEST = "best"
 OURS = "tensorrt"
 ANY = BuildOptions()
-
-
-@dataclass(frozen=True)
-class EngineReport:
-    """What became of one engine.
-
-    Attributes:
-        precision: "int8", "fp16" or "fp32".
-        stored: the active engine; None when its self-test failed.
-        reasons: why it was built; empty when the one in the cache serves.
-        facts: its record: build time, notes, self-test, layers.
-    """
-
-    precision: str
-    stored: Optional[Stored]
-    reasons: Tuple[str, ...]
-    facts: Dict[str, Any]
-
-    def to_json(self) -> Dict[str, Any]:
-        return {
-            "precision": self.precision,
-            "active": self.stored is not None,
-            "plan": str(self.stored.plan) if self.stored else None,
-            "built_because": list(self.reasons),
-            **self.facts,
-        }
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """What `compile_artifact` did.
-
-    Attributes:
-        device: name and compute capability of the GPU, versions of TensorRT and CUDA.
-        engines: one report per precision.
-        chosen: precision that runs by default; "" when no engine passed its self-test.
-        reason: why, in one sentence.
-        folder: where the engines are.
-        payoff: `Payoff.to_json()` when two were timed.
-    """
-
-    device: Dict[str, Any]
-    engines: Tuple[EngineReport, ...]
-    chosen: str
-    reason: str
-    folder: str
-    payoff: Optional[Dict[str, Any]] = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether every engine that was asked for passed its self-test."""
-        return all(engine.stored for engine in self.engines)
-
-    def to_json(self) -> Dict[str, Any]:
-        return {
-            "device": self.device,
-            "engines": [engine.to_json() for engine in self.engines],
-            "chosen": self.chosen,
-            "reason": self.reason,
-            "folder": self.folder,
-            "payoff": self.payoff,
-            "passed": self.passed,
-        }
 
 
 class Compiler:

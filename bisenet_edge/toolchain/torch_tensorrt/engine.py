@@ -12,7 +12,7 @@ from bisenet_edge.artifact import Artifact, file_sha256
 from bisenet_edge.errors import UsageError
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.resources import shipped_checkpoint
-from bisenet_edge.runtime.tensorrt import compile as engines
+from bisenet_edge.runtime.tensorrt import compiled as engines
 from bisenet_edge.runtime.tensorrt.api import INT8
 from bisenet_edge.runtime.tensorrt.builder import Plan
 from bisenet_edge.runtime.tensorrt.compile import Compiler
