@@ -52,7 +52,7 @@ COMMANDS = {
     "lint": ("lint", "Say which convolutions will not run in INT8, and why."),
     "compile": ("compile", "Build and test the TensorRT engines of an artifact, on the device."),
     "profile": ("profile", "Measure latency, INT8, BF16 and FP32 side by side."),
-    "run": ("run", "Segment a video, a folder or a synthetic street."),
+    "run": ("run", "A camera, a stream, a video or a folder to masks."),
     "deploy": ("deploy", "Pack an artifact and the runtime for a device."),
     "doctor": ("doctor", "Check this machine: JetPack, TensorRT, CUDA, cameras, power mode."),
     "demo": ("demo", "The whole job once, on synthetic streets."),
@@ -90,6 +90,7 @@ def run(arguments: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except click.Abort:
+        click.echo("interrupted: what was not finished is not written", err=True)
         return EXIT_INTERRUPTED
     except ModuleNotFoundError as error:
         if debug or (error.name or "").startswith("bisenet_edge"):

@@ -54,6 +54,7 @@ def command(data: str | None, out: Path) -> None:
         data = _absolute(data)
     _make_folder(out)
     spent = []
+    click.secho(f"\n$ cd {out}", bold=True)
     for step in steps(data):
         line = shlex.join(["bisenet-edge", *step.words])
         click.secho(f"\n$ {line}", bold=True)
@@ -67,7 +68,7 @@ def command(data: str | None, out: Path) -> None:
             )
         spent.append([line, time.monotonic() - start])
     _summary(out, spent)
-    next_command("bisenet-edge train --model bisenet-xception39 --data camvid:PATH")
+    next_command("bisenet-edge train --model bisenet-xception39 --data folder:PATH")
 
 
 def _absolute(uri: str) -> str:

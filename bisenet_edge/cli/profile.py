@@ -119,7 +119,8 @@ def command(
         if not as_json:
             click.echo(told)
     if not as_json:
-        next_command("bisenet-edge run synthetic:// overlay.mp4")
+        more = f"bisenet-edge profile --samples {2 * samples}"
+        next_command("bisenet-edge run synthetic:// overlay.mp4" if section["conclusive"] else more)
     return code
 
 

@@ -66,6 +66,8 @@ def command(
 
     path, source, sinks = _split(words)
     artifact = find_artifact(path, int8=False)
+    if not as_json:
+        note(f"{artifact.path}, {artifact.manifest.model} {artifact.manifest.size}")
     report = launch.camera_to_mask(
         artifact,
         launch.Job(source, sinks, backend=backend, precision=precision, threads=threads),

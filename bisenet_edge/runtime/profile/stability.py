@@ -42,7 +42,7 @@ class Limits:
 def drift_reasons(cases: Sequence[CaseResult], max_drift: float) -> Tuple[str, ...]:
     """One sentence for each case whose frame -> mask time drifted by more than `max_drift` (0.15 = 15 %)."""
     return tuple(
-        f"{case.name}: frame to mask changed by {case.drift:+.0%} between the first and the last third of "
+        f"{case.name}: frame to mask changed by {case.drift:+.1%} between the first and the last third of "
         f"the samples, more than {max_drift:.0%}: close other programs and profile again"
         for case in cases
         if abs(case.drift) > max_drift
