@@ -13,6 +13,7 @@ SECRET = "rtsp://me:hunter2@camera/"
     [
         ("null://", "", (("null://",), None)),
         (" a  b ", "33.3", (("a", "b"), 33.3)),
+        ("a", "none", (("a",), None)),
         ("'a b' c", " 5 ", (("a b", "c"), 5.0)),
     ],
 )

@@ -31,10 +31,11 @@ def job_from_environment(
     if not source or not sinks:
         raise UsageError(f"{'SINKS' if source else 'SOURCE'} is empty", expected="a URI", fix=_FIX)
     budget = environ.get("LATENCY_BUDGET_MS", "").strip()
+    budget = "" if budget == "none" else budget  # as the installer understands it
     try:
         budget_ms = float(budget) if budget else None
     except ValueError:
         budget_ms = 0.0
     if budget_ms is not None and not 0 < budget_ms < float("inf"):
-        raise UsageError("LATENCY_BUDGET_MS is not understood", expected="milliseconds, or nothing", fix=_FIX)
+        raise UsageError("LATENCY_BUDGET_MS is not understood", expected="milliseconds, or none", fix=_FIX)
     return source, sinks, budget_ms
