@@ -10,9 +10,7 @@ from pathlib import Path
 
 # Before anything imports torch: spinning OpenMP threads starve every other process on a small machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Two test processes share the cores.
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # A worker ignores Ctrl-C, which some tests send themselves.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

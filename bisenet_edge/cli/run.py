@@ -66,8 +66,6 @@ def command(
 
     path, source, sinks = _split(words)
     artifact = find_artifact(path, int8=False)
-    if not as_json:
-        note(f"{artifact.path}, {artifact.manifest.model} {artifact.manifest.size}")
     report = launch.camera_to_mask(
         artifact,
         launch.Job(source, sinks, backend=backend, precision=precision, threads=threads),
@@ -82,6 +80,7 @@ def command(
     if as_json:
         emit(report.to_json())
     else:
+        click.echo(f"{artifact.path}, {artifact.manifest.model} {artifact.manifest.size}")
         _print(report)
     for sink in report.failures:
         note(f"error: sink {sink.uri} failed: {sink.failure}")

@@ -311,7 +311,7 @@ CASES = (
     Case("sink scheme", f"run {CLIP} nul://x", 2, ("did you mean 'null'?",), artifact=True),
     Case(
         "camera that is not there",
-        "run rtsp://user:secret@127.0.0.1:1/live null://",
+        "run rtsp://127.0.0.1:1/live null://",
         1,
         ("a source cannot be opened", "127.0.0.1:1/live"),
         artifact=True,

@@ -138,8 +138,11 @@ def _cast_beside(graph: Graph, tensor: str) -> bool:
 
 
 def _trouble_of(graph: Graph, node: onnx.NodeProto) -> tuple[str, str] | None:
-    kinds = [graph.kind(tensor) for tensor in (*node.input[:1], *node.output[:1])]
-    if node.op_type == "Cast" and kinds[1] == "uint8" and kinds[0] not in ("float", "half"):
+    if (
+        node.op_type == "Cast"
+        and graph.kind(node.output[0]) == "uint8"
+        and graph.kind(node.input[0]) not in ("float", "half")
+    ):
         # The 8.5 importer asserts it; NvInfer.h of later versions says that no integer becomes UINT8.
         return "UNSUPPORTED_NODE", "Assertion failed: a cast to UINT8 must come from FLOAT or HALF"
     if node.op_type not in LAYER_TYPES or node.domain not in ("", "ai.onnx"):

@@ -50,7 +50,7 @@ class BlueSession(Session):
 def sessions(monkeypatch):
     opened = []
 
-    def open_blue(artifact, precision, *, backend, threads):
+    def open_blue(artifact, precision, *, backend, threads, progress):
         opened.append((BlueSession(artifact, precision), backend, threads))
         return opened[-1][0]
 

@@ -80,7 +80,9 @@ class Graph:
         resize = ["logits", "", "scales"]
         self.add("Resize", resize, "full", mode="linear", coordinate_transformation_mode="half_pixel")
         self.add("ArgMax", ["full"], "ids", axis=1, keepdims=0)
-        self.add("Cast", ["ids"], "mask", to=TensorProto.UINT8)
+        # uint8 comes from floating point, as TensorRT 8.5 wants it.
+        self.add("Cast", ["ids"], "float_ids", to=TensorProto.FLOAT)
+        self.add("Cast", ["float_ids"], "mask", to=TensorProto.UINT8)
         inputs = [helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, *SIZE.hw, 3])]
         outputs = [helper.make_tensor_value_info("mask", TensorProto.UINT8, [1, *SIZE.hw])]
         graph = helper.make_graph(self.nodes, "toy", inputs, outputs, self.constants)

@@ -208,7 +208,7 @@ def test_between_the_ends_an_fp16_program_is_float16(program_of):
     }
     assert types == {torch.float16}
     casts = [n for n in program.graph.nodes if n.target is torch.ops.aten.to.dtype]
-    assert [n.args[1] for n in casts] == [torch.float32, torch.float16, torch.uint8]
+    assert [n.args[1] for n in casts] == [torch.float32, torch.float16, torch.float32, torch.uint8]
 
 
 def test_masks_are_those_of_the_fake_quantizers(shipped, program_of, street_frames):

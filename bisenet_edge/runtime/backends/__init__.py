@@ -122,6 +122,10 @@ def open_session(
 
         return open_ready(artifact, precision, progress)
     flavour = precision or artifact.manifest.runs
+    if chosen == "null":
+        from bisenet_edge.runtime.backends.null import NullSession
+
+        return NullSession(artifact, flavour)
     if flavour == FP16 or (flavour == BF16 and chosen != "openvino"):
         raise BackendError(
             f"the engine '{chosen}' has no {flavour.upper()}",
@@ -132,11 +136,7 @@ def open_session(
         from bisenet_edge.runtime.backends.openvino import OpenVinoSession
 
         return OpenVinoSession(artifact, flavour, threads)
-    if chosen in ("onnxruntime", "reference"):
-        from bisenet_edge.runtime.backends.onnxruntime import OnnxRuntimeSession, ReferenceSession
+    from bisenet_edge.runtime.backends.onnxruntime import OnnxRuntimeSession, ReferenceSession
 
-        session = ReferenceSession if chosen == "reference" else OnnxRuntimeSession
-        return session(artifact, flavour, threads)
-    from bisenet_edge.runtime.backends.null import NullSession
-
-    return NullSession(artifact, flavour)
+    session = ReferenceSession if chosen == "reference" else OnnxRuntimeSession
+    return session(artifact, flavour, threads)

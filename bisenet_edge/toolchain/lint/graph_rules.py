@@ -78,6 +78,8 @@ def cast_inside(graph: Graph) -> Iterator[Fault]:
     if graph.flavour != TYPED:
         return
     ends = {info.name for info in (*graph.model.graph.input, *graph.model.graph.output)}
+    # The end of the mask is two casts: TensorRT makes uint8 of floating point, not of ArgMax's integers.
+    ends |= {n.input[0] for n in graph.nodes if n.op_type == "Cast" and ends.intersection(n.output)}
     for node in graph.nodes:
         if node.op_type == "Cast" and not ends.intersection((*node.input, *node.output)):
             yield Fault(
