@@ -73,7 +73,7 @@ def test_bf16_is_the_fp32_graph_where_the_cpu_computes_it(artifact, frames, monk
     assert caught.value.fix == "--precision int8"
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "reference", "null"])
+@pytest.mark.parametrize("engine", ["onnxruntime", "reference"])
 def test_other_engines_have_no_bf16(artifact, engine):
     with pytest.raises(BackendError, match=f"the engine '{engine}' has no BF16"):
         open_session(artifact, "bf16", backend=engine)
