@@ -111,7 +111,7 @@ def test_profile_prints_the_table_of_its_json(with_artifact, bisenet_edge):
     assert code in (0, 4)
     assert (code == 4) == ("INCONCLUSIVE" in out)
     assert err == ""
-    assert next_command(out).startswith("bisenet-edge run ")
+    assert next_command(out).startswith("bisenet-edge profile " if code else "bisenet-edge run ")
     told = json.loads((with_artifact / "report.json").read_text())["profile"]
     for case in told["cases"]:
         row = next(line for line in out.splitlines() if line.startswith(case["name"]))

@@ -100,7 +100,9 @@ def test_the_gpu_is_opened_as_the_engine_opens_it(tmp_path):
         with CudaRuntime.open() as opened:
             assert cuda.told["name"] == opened.device.name
     except BackendError as refused:
-        assert cuda.told == {"refusal": f"{refused.what}: {refused.got}", "fix": refused.fix}
+        # Not the path of the library: which of several is found may differ between two processes.
+        assert cuda.told["refusal"].partition(":")[0] == refused.what
+        assert cuda.told["fix"] == refused.fix
 
 
 @pytest.mark.parametrize("capability", [(8, 7), (5, 3)])

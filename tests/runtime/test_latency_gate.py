@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from toy_artifact import toy_artifact
@@ -42,7 +43,12 @@ class ThrottledFake(PowerReader):
 
 def test_a_machine_that_throttles_is_in_doubt(tmp_path, monkeypatch):
     monkeypatch.setattr(latency_gate.PowerReader, "open", ThrottledFake)
-    with open_session(toy_artifact(tmp_path / "toy"), backend="null") as session:
+    with open_session(toy_artifact(tmp_path / "toy"), backend="reference") as session:
+        slow = session.infer
+        # Long enough for the sensors to be read, ten times a second.
+        monkeypatch.setattr(
+            session, "infer", lambda frame, out=None: (time.sleep(0.005), slow(frame, out))[1]
+        )
         result = check_latency(session, 1e9)
     assert any("thermal" in doubt for doubt in result.doubts), result.doubts
 

@@ -110,5 +110,5 @@ def test_too_few_samples_ask_for_the_number_that_is_enough():
 
 def test_drift_names_a_remedy():
     (reason,) = drift_reasons([case_of(np.repeat([1.0, 1.0, 2.0], 100))], 0.15)
-    assert reason.startswith("640x360 int8: frame to mask changed by +100%")
+    assert reason.startswith("640x360 int8: frame to mask changed by +100.0%")
     assert reason.endswith("close other programs and profile again")

@@ -189,7 +189,7 @@ def test_frames_that_grow_get_a_larger_segment_and_readers_follow(name: str, tmp
     with sink_at(f"shm://{name}") as sink:
         sink.write(frame(0, sizes[0]), numbered(1, sizes[0]))
         reader = reading.MaskReader(name)
-        c_reader = subprocess.Popen([str(program), name, "400"], stdout=subprocess.PIPE, text=True)
+        c_reader = subprocess.Popen([str(program), name, "480"], stdout=subprocess.PIPE, text=True)
         try:
             number, seen, end_s = 1, {}, time.monotonic() + 30
             while c_reader.poll() is None and time.monotonic() < end_s:
@@ -205,7 +205,7 @@ def test_frames_that_grow_get_a_larger_segment_and_readers_follow(name: str, tmp
             c_reader.kill()
     assert set(seen) == set(sizes)
     assert list(seen.values()) == sorted(seen.values())  # numbers go on
-    assert c_reader.communicate()[0].split()[::2] == ["400", "0"]
+    assert c_reader.communicate()[0].split()[::2] == ["480", "0"]
 
 
 CRASHES = """
