@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--recipe", type=click.Path(path_type=Path), help="TOML file; options given here win over it.")
 @click.option("--epochs", type=click.IntRange(min=1))
 @click.option("--batch", type=click.IntRange(min=1), help="Pictures per step (paper: 16).")
+@click.option("--init", metavar="CHECKPOINT", help="Start from these weights instead of random ones.")
 @click.option("--learning-rate", type=float, help="Start of the poly schedule (paper: 2.5e-2; QAT: 2e-4).")
 @click.option("--seed", type=click.IntRange(min=0))
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -60,7 +61,8 @@ def _train(options: dict[str, Any]) -> tuple[Path, str]:
     recipe, out, device = options.pop("recipe"), options.pop("out"), options.pop("device")
     chosen = Recipe.read(recipe, **options) if recipe else Recipe.from_options(**options)
     folder = out or Path("runs") / chosen.model
-    return train(chosen, folder, device=device, on_epoch=_tell, progress=Bars()), chosen.data[0]
+    best = train(chosen, folder, device=device, on_epoch=_tell, note=_note, progress=Bars())
+    return best, chosen.data[0]
 
 
 def _fine_tune(options: dict[str, Any]) -> tuple[Path, str]:
@@ -92,3 +94,7 @@ def _fine_tune(options: dict[str, Any]) -> tuple[Path, str]:
 def _tell(result: EpochResult) -> None:
     miou = "" if math.isnan(result.miou) else f", val mIoU {result.miou * 100:.2f}"
     click.echo(f"epoch {result.epoch}/{result.epochs}: loss {result.loss:.4f}{miou}")
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)

@@ -31,7 +31,9 @@ class Augmented:
 def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Augmented:
     """Scale, crop (padding where the picture is too small), mirror and vary the light."""
     height, width = recipe.crop_size.hw
-    scale = rng.uniform(recipe.scale_min, recipe.scale_max)
+    scale = float(
+        rng.uniform(recipe.scale_min, recipe.scale_max) if recipe.scale_max else rng.choice(recipe.scales)
+    )
     # The window of the source that becomes the crop; only that window is resized.
     window_h, window_w = round(height / scale), round(width / scale)
     source_h, source_w = sample.label.shape

@@ -31,6 +31,7 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.augment import batches
 from bisenet_edge.toolchain.checkpoint import Checkpoint
+from bisenet_edge.toolchain.moving_average import MovingAverage
 from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.train_data import TrainData, evaluate
 
@@ -69,8 +70,8 @@ class Trainee(ABC):
         """Loss of a batch: images uint8 [N, H, W, 3] BGR, labels uint8 [N, H, W], 255 = ignored."""
 
     @abstractmethod
-    def checkpoint(self) -> Checkpoint:
-        """The present weights."""
+    def checkpoint(self, module: nn.Module) -> Checkpoint:
+        """The weights of `module`: of `self.module`, or of its moving average."""
 
     @abstractmethod
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -114,7 +115,7 @@ def run(
             loss = state.train_epoch(data.train, epoch, steps, progress)
             miou = float("nan")
             if (epoch + 1) % recipe.eval_every == 0 or epoch + 1 == recipe.epochs:
-                confusion = evaluate(trainee.module, data.val, len(data.labels), progress)
+                confusion = evaluate(state.evaluated, data.val, len(data.labels), progress)
                 miou = confusion.miou()
                 state.keep_best(miou, confusion, epoch + 1)
             result = EpochResult(epoch + 1, recipe.epochs, loss, miou, state.best_miou)
@@ -151,11 +152,17 @@ class _State:
         self.optimizer = torch.optim.SGD(
             trainee.parameter_groups(recipe), lr=recipe.learning_rate, momentum=recipe.momentum
         )
+        self.average = MovingAverage(trainee.module, recipe.ema) if recipe.ema else None
         self.history: list[EpochResult] = []
         self.best_miou = -1.0
         self.learning_rate = 0.0
         if (folder / LAST).exists():
             self._restore(checkpoints.read(folder / LAST))
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated and kept: the moving average, where there is one."""
+        return self.trainee.module if self.average is None else self.average.module
 
     @property
     def epoch(self) -> int:
@@ -175,6 +182,8 @@ class _State:
                 fix="give --out another folder, or delete this one",
             )
         self.trainee.restore(last.tensors)
+        if self.average is not None:
+            self.average.restore(last.tensors)
         for name, parameter in self.trainee.module.named_parameters():
             momentum = last.tensors.get(MOMENTUM_PREFIX + name)
             if momentum is not None:
@@ -203,6 +212,8 @@ class _State:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update(self.trainee.module)
             total += loss.item()
             progress(
                 f"epoch {epoch + 1}/{self.recipe.epochs}, loss {total / (index + 1):.3f}", index + 1, steps
@@ -222,7 +233,7 @@ class _State:
         if miou <= self.best_miou:
             return
         self.best_miou = miou
-        base = self.trainee.checkpoint()
+        base = self.trainee.checkpoint(self.evaluated)
         iou = {
             n: None if np.isnan(v) else round(float(v), 4) for n, v in zip(base.labels.names, confusion.iou())
         }
@@ -233,12 +244,13 @@ class _State:
     def keep_last(self, result: EpochResult) -> None:
         """Write `last.safetensors`: all that the next epoch needs."""
         self.history.append(result)
-        base = self.trainee.checkpoint()
+        base = self.trainee.checkpoint(self.trainee.module)
         momentum = {
             MOMENTUM_PREFIX + name: self.optimizer.state[parameter]["momentum_buffer"]
             for name, parameter in self.trainee.module.named_parameters()
             if "momentum_buffer" in self.optimizer.state[parameter]
         }
+        average = {} if self.average is None else self.average.state()
         history = [
             {
                 "epoch": r.epoch,
@@ -252,7 +264,7 @@ class _State:
             self.folder / LAST,
             replace(
                 base,
-                tensors={**base.tensors, **momentum},
+                tensors={**base.tensors, **momentum, **average},
                 metrics={"best_miou": self.best_miou, "history": history},
                 progress={"epoch": result.epoch},
             ),

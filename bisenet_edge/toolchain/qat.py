@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bisenet_edge.errors import CheckpointError, ConfigError, DatasetError
@@ -23,13 +23,13 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.checkpoint import Checkpoint
 from bisenet_edge.toolchain.loop import BEST, EpochResult, Trainee, device_of, run
+from bisenet_edge.toolchain.losses import cross_entropy
 from bisenet_edge.toolchain.quant.fake_quant import set_learnable
 from bisenet_edge.toolchain.quant.fold import fold
 from bisenet_edge.toolchain.quant.ptq import Quantized
 from bisenet_edge.toolchain.quant.twin import PREFIX, twin_of, with_twin
 from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.tensors import to_input
-from bisenet_edge.toolchain.train import cross_entropy
 from bisenet_edge.toolchain.train_data import evaluate, load_data
 
 RANGES = ("learned", "frozen")
@@ -64,6 +64,13 @@ class QatRecipe(Recipe):
             raise ConfigError("recipe: 'ranges'", got=self.ranges, expected=" or ".join(RANGES))
         if self.distillation < 0:
             raise ConfigError("recipe: 'distillation' must not be negative", got=self.distillation)
+        for name, ordinary in (("ema", 0.0), ("init", ""), ("class_weights", "equal")):
+            if getattr(self, name) != ordinary:
+                raise ConfigError(
+                    f"recipe: '{name}' belongs to training in FP32",
+                    got=getattr(self, name),
+                    fix="leave it out of a recipe for fine-tuning in INT8",
+                )
         if self.calibration_count < 1:
             raise ConfigError("recipe: 'calibration_count' must be above 0", got=self.calibration_count)
 
@@ -173,7 +180,7 @@ class _Twin(Trainee):
         x = to_input(images, self.device)
         logits = self.module(x)
         target = torch.from_numpy(labels).to(self.device)
-        loss = cross_entropy(logits, target, self.recipe.loss_stride)
+        loss = cross_entropy(logits, target, self.recipe)
         if self.recipe.distillation:
             with torch.no_grad():
                 taught = F.log_softmax(self.teacher(x), dim=1)
@@ -181,7 +188,7 @@ class _Twin(Trainee):
             loss = loss + self.recipe.distillation * divergence.sum(1).mean()
         return loss
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self, module: nn.Module) -> Checkpoint:
         tuned = replace(self.start.quantized, method="qat")
         base = with_twin(self.start.checkpoint, tuned, self.start.provenance)
         return replace(base, recipe=self.identity, metrics={"precision": "int8"})

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 LOSS_STRIDES = (1, 2, 4, 8)
+CLASS_WEIGHTS = ("equal", "enet")
+PAPER_SCALES = (0.75, 1.0, 1.5, 1.75, 2.0)
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,22 @@ class Recipe:
         poly_power: lr = learning_rate * (1 - step / steps) ** poly_power (paper: 0.9).
         warmup_steps: steps over which the learning rate rises from 0; 0 = the paper's abrupt start.
         momentum, weight_decay: of SGD (paper: 0.9, 1e-4).
-        scale_min, scale_max: range of random scaling (paper: 0.75 to 2.0).
+        scales: each picture is scaled by one of these (the paper's set is the default) ...
+        scale_min, scale_max: ... or, where given, by any factor of this range.
         flip: mirror half of the pictures.
         jitter: brightness and contrast are each multiplied by 1 +- jitter; 0 = the paper.
         loss_stride: the loss is taken at 1/loss_stride of the label size (1, 2, 4 or 8). The authors'
             fast networks use 8; 4 trains about 2.5 times as fast as 1 on a CPU.
         aux_weight: weight of each auxiliary loss (paper: 1).
+        class_weights: "equal" (paper), or "enet": 1 / ln(1.02 + the class's share of the train pixels)
+            (Paszke et al. 2016, section 4): thin and rare classes count more, up to 50 times.
+        ohem_threshold: only pixels whose true class has a probability below this teach (online hard
+            example mining; public BiSeNet recipes take 0.7); 0 = all pixels, as in the paper.
+        ohem_min_kept: share of the labelled pixels that teach at least, the hardest ones.
+        ema: decay per step of an exponential moving average of the weights, which is then what is
+            evaluated and kept as the best; 0 = none. 0.99 averages over about 100 steps.
+        init: checkpoint whose weights training starts from; "" = random weights. Layers of other
+            shapes (the classifiers, when the classes are others) start from random weights.
         eval_every: epochs between evaluations on the val split.
         seed: of initial weights, order and augmentation.
     """
@@ -51,29 +63,52 @@ class Recipe:
     warmup_steps: int = 0
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    scale_min: float = 0.75
-    scale_max: float = 2.0
+    scales: tuple[float, ...] = PAPER_SCALES
+    scale_min: float = 0.0
+    scale_max: float = 0.0
     flip: bool = True
     jitter: float = 0.0
     loss_stride: int = 4
     aux_weight: float = 1.0
+    class_weights: str = "equal"
+    ohem_threshold: float = 0.0
+    ohem_min_kept: float = 1 / 16
+    ema: float = 0.0
+    init: str = ""
     eval_every: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch", "learning_rate", "eval_every", "scale_min")
+        positive = ("epochs", "batch", "learning_rate", "eval_every")
         for name in positive:
             if getattr(self, name) <= 0:
                 raise ConfigError(f"recipe: '{name}' must be above 0", got=getattr(self, name))
         if self.loss_stride not in LOSS_STRIDES:
             raise ConfigError("recipe: 'loss_stride'", got=self.loss_stride, expected="1, 2, 4 or 8")
-        if self.scale_max < self.scale_min:
-            raise ConfigError("recipe: 'scale_max' is below 'scale_min'", got=self.scale_max)
+        self._check_scales()
+        if self.class_weights not in CLASS_WEIGHTS:
+            raise ConfigError(
+                "recipe: 'class_weights'", got=self.class_weights, expected=" or ".join(CLASS_WEIGHTS)
+            )
+        for name in ("ohem_threshold", "ohem_min_kept", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"recipe: '{name}'", got=getattr(self, name), expected="0 or more, below 1")
         if not self.data:
             raise ConfigError("recipe: no data set", expected='data = ["camvid:PATH"]')
         size = Size.parse(self.crop)
         if size.width % 8 or size.height % 8:
             raise ConfigError("recipe: 'crop'", got=self.crop, expected="both sides multiples of 8")
+
+    def _check_scales(self) -> None:
+        if (self.scale_min > 0) != (self.scale_max > 0) or self.scale_max < self.scale_min:
+            raise ConfigError(
+                "recipe: 'scale_min' and 'scale_max' are no range",
+                got=f"{self.scale_min} to {self.scale_max}",
+                expected="both above 0, the smaller one first, or neither",
+            )
+        numbers = all(isinstance(scale, float | int) and scale > 0 for scale in self.scales)
+        if not self.scales or not numbers:
+            raise ConfigError("recipe: 'scales'", got=list(self.scales), expected="factors above 0")
 
     @property
     def crop_size(self) -> Size:
@@ -86,7 +121,14 @@ class Recipe:
         Raises:
             ConfigError, UsageError: unknown key, wrong type or value out of range.
         """
-        types = {"str": str, "int": int, "float": (float, int), "bool": bool, "tuple[str, ...]": list}
+        types: dict[str, Any] = {
+            "str": str,
+            "int": int,
+            "float": (float, int),
+            "bool": bool,
+            "tuple[str, ...]": list,
+            "tuple[float, ...]": list,
+        }
         optional = {f.name: types[str(f.type)] for f in dataclasses.fields(cls)}
         return cls.build({**read_toml(path, {}, optional), **_given(overrides)}, str(path))
 
@@ -102,7 +144,8 @@ class Recipe:
                 raise ConfigError(
                     f"{where}: no '{name}'", expected=f"--{name} on the command line or {name} = ..."
                 )
-        return cls(**{**values, "data": tuple(values["data"])})
+        tuples: dict[str, Any] = {name: tuple(values[name]) for name in ("data", "scales") if name in values}
+        return cls(**{**values, **tuples})
 
     @classmethod
     def from_options(cls, **options: Any) -> Self:
@@ -110,7 +153,7 @@ class Recipe:
         return cls.build(_given(options), "training")
 
     def to_json(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "data": list(self.data)}
+        return {**dataclasses.asdict(self), "data": list(self.data), "scales": list(self.scales)}
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

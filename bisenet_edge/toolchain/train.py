@@ -1,4 +1,4 @@
-"""Training from random weights: the paper's recipe on CPU or CUDA."""
+"""Training from random weights or a checkpoint: the paper's recipe on CPU or CUDA."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from bisenet_edge.labels import IGNORE_INDEX, LabelSet
+from bisenet_edge.errors import CheckpointError
 from bisenet_edge.progress import Progress, quiet
+from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.checkpoint import Checkpoint
 from bisenet_edge.toolchain.loop import BEST, EpochResult, Trainee, device_of, run
+from bisenet_edge.toolchain.losses import enet_weights, training_loss
 from bisenet_edge.toolchain.models import zoo
 from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.tensors import to_input
-from bisenet_edge.toolchain.train_data import load_data
+from bisenet_edge.toolchain.train_data import TrainData, load_data
 
 
 def train(
@@ -26,6 +27,7 @@ def train(
     *,
     device: str = "auto",
     on_epoch: Callable[[EpochResult], None] = lambda result: None,
+    note: Callable[[str], None] = lambda text: None,
     progress: Progress = quiet,
 ) -> Path:
     """Train to the end, going on from `folder/last.safetensors` when it is there.
@@ -35,6 +37,7 @@ def train(
         folder: where checkpoints and TensorBoard scalars go.
         device: "auto" (CUDA when present), "cpu", "cuda" or "cuda:N".
         on_epoch: called after each epoch.
+        note: called with what the user should know before training starts.
         progress: called after each step.
 
     Returns:
@@ -43,35 +46,48 @@ def train(
     Raises:
         UsageError: no such network or device.
         DatasetError: data that cannot be read, or data sets with different classes.
-        CheckpointError: `last.safetensors` belongs to another recipe.
+        CheckpointError: `last.safetensors` belongs to another recipe, or `init` to another network.
         MissingDependencyError: tensorboard is not installed.
         SinkError: `folder` cannot be written.
     """
     zoo.entry(recipe.model)  # a misspelt name is found before minutes of reading
     chosen = device_of(device)
     data = load_data(recipe, progress)
-    trainee = _Network(recipe, data.labels, chosen)
+    trainee = _Network(recipe, data, chosen)
+    if trainee.fresh:
+        note(f"{recipe.init}: {', '.join(trainee.fresh)} do not fit and start from random weights")
     run(trainee, recipe, data, folder, on_epoch=on_epoch, progress=progress)
     return folder / BEST
 
 
 class _Network(Trainee):
-    """BiSeNet with its auxiliary heads, from random weights drawn by the recipe's seed."""
+    """A network with its auxiliary heads, from random weights drawn by the recipe's seed or from `init`."""
 
-    def __init__(self, recipe: Recipe, labels: LabelSet, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, data: TrainData, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.labels, self.device = recipe, labels, device
+        self.recipe, self.labels, self.device = recipe, data.labels, device
         self.identity = recipe.to_json()
-        self.module = zoo.build(recipe.model, len(labels))
+        self.module = zoo.build(recipe.model, len(data.labels))
+        self.fresh: list[str] = []
+        if recipe.init:
+            parent = checkpoints.read(Path(recipe.init))
+            self.identity["parent"] = parent.sha256
+            self.fresh = start_from(self.module, parent, recipe.model)
+            # Where training does not help, what it started from is kept.
+            self.starts_trained = not self.fresh
         self.module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.weights: Tensor | None = None
+        if recipe.class_weights == "enet":
+            weights = enet_weights((sample.label for sample in data.train), len(data.labels))
+            self.weights = torch.from_numpy(weights).to(device)
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16):
             outputs = self.module(to_input(images, self.device))
-        return training_loss(outputs, torch.from_numpy(labels).to(self.device), self.recipe)
+        return training_loss(outputs, torch.from_numpy(labels).to(self.device), self.recipe, self.weights)
 
-    def checkpoint(self) -> Checkpoint:
-        weights = dict(self.module.state_dict())
+    def checkpoint(self, module: torch.nn.Module) -> Checkpoint:
+        weights = dict(module.state_dict())
         return Checkpoint(
             self.recipe.model, self.labels, weights, self.identity, metrics={"precision": "fp32"}
         )
@@ -80,26 +96,27 @@ class _Network(Trainee):
         self.module.load_state_dict({key: value for key, value in tensors.items() if "/" not in key})
 
 
-def training_loss(outputs: tuple[Tensor, Tensor, Tensor], label: Tensor, recipe: Recipe) -> Tensor:
-    """Cross-entropy of the main head plus the weighted auxiliary ones (section 3.4).
+def start_from(module: torch.nn.Module, parent: Checkpoint, model: str) -> list[str]:
+    """Copy a checkpoint's weights into a network of the same name, but for layers of another shape.
 
     Args:
-        outputs: logits of the three heads, [N, C, h, w] each, main first.
-        label: uint8 [N, H, W]; 255 = ignored.
+        module: changed in place.
+        parent: where the weights come from.
+        model: the network's name.
+
+    Returns:
+        names of the weights that stayed as they were: the classifiers, when the classes are others.
+
+    Raises:
+        CheckpointError: of another network.
     """
-    losses = [cross_entropy(logits, label, recipe.loss_stride) for logits in outputs]
-    return losses[0] + recipe.aux_weight * (losses[1] + losses[2])
-
-
-def cross_entropy(logits: Tensor, label: Tensor, stride: int) -> Tensor:
-    """Mean cross-entropy over the labelled pixels, at 1/stride of the label's size.
-
-    Args:
-        logits: [N, C, h, w], up-sampled to that size.
-        label: uint8 [N, H, W]; 255 = ignored.
-    """
-    target = label[:, stride // 2 :: stride, stride // 2 :: stride].long()
-    scaled = F.interpolate(logits, size=target.shape[1:], mode="bilinear", align_corners=False)
-    total = F.cross_entropy(scaled.float(), target, ignore_index=IGNORE_INDEX, reduction="sum")
-    # A batch without any labelled pixel teaches nothing; its mean would be 0 / 0.
-    return total / (target != IGNORE_INDEX).sum().clamp(min=1)
+    if parent.model != model:
+        raise CheckpointError("'init' is of another network", got=parent.model, expected=model)
+    own = module.state_dict()
+    fitting = {
+        key: value.to(own[key].dtype)
+        for key, value in parent.tensors.items()
+        if key in own and own[key].shape == value.shape
+    }
+    module.load_state_dict(fitting, strict=False)
+    return sorted(set(own) - set(fitting))

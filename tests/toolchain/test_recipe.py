@@ -26,7 +26,8 @@ def test_defaults_are_the_papers():
     recipe = Recipe.from_options(**MINIMAL)
     assert (recipe.batch, recipe.learning_rate, recipe.poly_power) == (16, 2.5e-2, 0.9)
     assert (recipe.momentum, recipe.weight_decay) == (0.9, 1e-4)
-    assert (recipe.scale_min, recipe.scale_max, recipe.flip) == (0.75, 2.0, True)
+    assert (recipe.scales, recipe.flip) == ((0.75, 1.0, 1.5, 1.75, 2.0), True)
+    assert (recipe.class_weights, recipe.ohem_threshold, recipe.ema, recipe.init) == ("equal", 0, 0, "")
     assert (recipe.warmup_steps, recipe.jitter, recipe.aux_weight) == (0, 0.0, 1.0)
     assert recipe.crop_size == Size(480, 360)
 
@@ -58,7 +59,13 @@ def test_the_recipe_of_the_shipped_checkpoint_can_be_read():
         ("batch = -1", "batch"),
         ("learning_rate = 0.0", "learning_rate"),
         ("eval_every = 0", "eval_every"),
-        ("scale_min = 0.0", "scale_min"),
+        ("scale_min = 0.5", "scale_min"),
+        ("scales = []", "scales"),
+        ("scales = [1.0, 0.0]", "scales"),
+        ('scales = ["1"]', "scales"),
+        ('class_weights = "median"', "class_weights"),
+        ("ohem_threshold = 1.0", "ohem_threshold"),
+        ("ema = 1.0", "ema"),
         ("scale_min = 1.5\nscale_max = 1.0", "scale_max"),
         ("loss_stride = 3", "loss_stride"),
         ('crop = "481x360"', "crop"),

@@ -17,7 +17,7 @@ from bisenet_edge.toolchain import loop
 from bisenet_edge.toolchain import train as training
 from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.tensors import logits_to_mask, pad_to_stride
-from bisenet_edge.toolchain.train import train, training_loss
+from bisenet_edge.toolchain.train import train
 from bisenet_edge.toolchain.train_data import evaluate
 
 SIDE = 64
@@ -69,6 +69,8 @@ def straight(tmp_path_factory):
         jitter=0.1,
         eval_every=2,
         warmup_steps=2,
+        class_weights="enet",
+        ema=0.5,
     )
     folder = tmp_path_factory.mktemp("run")
     results, rates = [], []
@@ -222,44 +224,6 @@ def test_a_name_that_is_not_known(straight, tmp_path, change, device):
         train(replace(straight.recipe, **change), tmp_path / "run", device=device)
 
 
-def random_outputs(stride=8):
-    torch.manual_seed(0)
-    return tuple(torch.randn(2, 3, SIDE // stride, SIDE // stride, requires_grad=True) for _ in range(3))
-
-
-def test_the_auxiliary_heads_count_with_their_weight(straight):
-    outputs = random_outputs()
-    label = torch.randint(0, 3, (2, SIDE, SIDE), dtype=torch.uint8)
-
-    def loss(which, weight):
-        return training_loss(
-            tuple(outputs[i] for i in which), label, replace(straight.recipe, aux_weight=weight)
-        )
-
-    alone = [loss((i, i, i), 0.0) for i in range(3)]
-    assert loss((0, 1, 2), 0.0) == alone[0]
-    torch.testing.assert_close(loss((0, 1, 2), 0.5), alone[0] + 0.5 * (alone[1] + alone[2]))
-
-
-@pytest.mark.parametrize("stride", [1, 2, 4, 8])
-def test_ignored_pixels_are_in_no_loss(straight, stride):
-    outputs = random_outputs()
-    label = torch.full((2, SIDE, SIDE), 255, dtype=torch.uint8)
-    label[:, : SIDE // 2] = 1
-    recipe = replace(straight.recipe, loss_stride=stride)
-    training_loss(outputs, label, recipe).backward()
-    assert outputs[0].grad[:, :, : SIDE // 16].abs().sum() > 0
-    # Beyond the row that bilinear up-sampling still mixes in.
-    assert not outputs[0].grad[:, :, SIDE // 16 + 1 :].any()
-
-
-def test_logits_of_the_right_class_cost_nothing(straight):
-    label = torch.ones((1, SIDE, SIDE), dtype=torch.uint8)
-    logits = torch.zeros(1, 3, 8, 8)
-    logits[:, 1] = 100
-    assert training_loss((logits,) * 3, label, straight.recipe).item() == pytest.approx(0, abs=1e-6)
-
-
 def test_evaluation_takes_pictures_of_any_size(network):
     rng = np.random.default_rng(0)
     sizes = [(50, 70), (64, 96)]
@@ -292,9 +256,44 @@ def test_masks_are_upsampled_before_the_argmax():
     assert mask[0, 0].unique_consecutive().tolist() == [0, 2, 1]
 
 
-def test_a_batch_without_labels_teaches_nothing_and_stops_nothing(straight):
-    outputs = random_outputs()
-    loss = training_loss(outputs, torch.full((2, SIDE, SIDE), 255, dtype=torch.uint8), straight.recipe)
-    loss.backward()
-    assert loss.item() == 0
-    assert not outputs[0].grad.any()
+def test_the_best_weights_are_the_moving_average(straight):
+    """The last epoch is the best here, so its average is in both files."""
+    last = checkpoints.read(straight.folder / "last.safetensors")
+    best = checkpoints.read(straight.folder / "best.safetensors")
+    key = "head.classifier.weight"
+    if best.progress["epoch"] == 3:
+        assert torch.equal(best.tensors[key], last.tensors["ema/module." + key])
+    assert not torch.equal(last.tensors[key], last.tensors["ema/module." + key])
+
+
+def test_training_goes_on_from_a_checkpoint(straight, tmp_path):
+    start = straight.folder / "best.safetensors"
+    recipe = replace(straight.recipe, init=str(start), epochs=1, learning_rate=1e-9, ema=0.0)
+    before = checkpoints.read(start)
+    best = checkpoints.read(train(recipe, tmp_path, device="cpu"))
+    assert best.metrics["miou"] >= before.metrics["miou"]  # what it started from is epoch 0
+    assert best.recipe["parent"] == before.sha256
+    key = "head.classifier.weight"
+    torch.testing.assert_close(best.tensors[key], before.tensors[key], atol=1e-6, rtol=0)
+
+
+def test_classifiers_of_other_classes_start_from_random_weights(straight, tmp_path):
+    write_data_set(tmp_path / "two", classes=("dark", "bright"))
+    start = straight.folder / "best.safetensors"
+    recipe = replace(
+        straight.recipe, data=(f"folder:{tmp_path / 'two'}",), init=str(start), epochs=1, ema=0.0
+    )
+    notes = []
+    best = checkpoints.read(train(recipe, tmp_path / "run", device="cpu", note=notes.append))
+    assert best.tensors["head.classifier.weight"].shape[0] == 2
+    assert best.progress["epoch"] == 1
+    assert len(notes) == 1
+    assert "head.classifier.weight" in notes[0]
+    assert "spatial" not in notes[0]
+
+
+def test_a_checkpoint_of_another_network_is_no_start(straight, tmp_path):
+    start = str(straight.folder / "best.safetensors")
+    recipe = replace(straight.recipe, model="bisenet-resnet18", init=start)
+    with pytest.raises(CheckpointError, match="another network"):
+        train(recipe, tmp_path, device="cpu")

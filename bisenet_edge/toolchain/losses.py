@@ -1,0 +1,92 @@
+"""What a network is trained to make small: cross-entropy of its heads, weighted or on hard pixels only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bisenet_edge.labels import IGNORE_INDEX
+from bisenet_edge.toolchain.recipe import Recipe
+
+ENET_OFFSET = 1.02
+
+
+def training_loss(
+    outputs: tuple[Tensor, ...], label: Tensor, recipe: Recipe, weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of the main head plus the weighted auxiliary ones (section 3.4).
+
+    Args:
+        outputs: logits of the heads, [N, C, h, w] each, main first.
+        label: uint8 [N, H, W]; 255 = ignored.
+        recipe: its `loss_stride`, `aux_weight` and `ohem_*` say how.
+        weights: float [C], of the classes; None = all equal.
+    """
+    losses = [cross_entropy(logits, label, recipe, weights) for logits in outputs]
+    return losses[0] + recipe.aux_weight * sum(losses[1:], torch.zeros_like(losses[0]))
+
+
+def cross_entropy(logits: Tensor, label: Tensor, recipe: Recipe, weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy over the labelled pixels, at 1/loss_stride of the label's size.
+
+    With class weights it is the weighted mean; with hard example mining the mean over the pixels kept.
+
+    Args:
+        logits: [N, C, h, w], up-sampled to that size.
+        label: uint8 [N, H, W]; 255 = ignored.
+        recipe, weights: as for `training_loss`.
+    """
+    stride = recipe.loss_stride
+    target = label[:, stride // 2 :: stride, stride // 2 :: stride].long()
+    scaled = F.interpolate(logits, size=target.shape[1:], mode="bilinear", align_corners=False).float()
+    known = target != IGNORE_INDEX
+    if recipe.ohem_threshold == 0:
+        total = F.cross_entropy(scaled, target, weights, ignore_index=IGNORE_INDEX, reduction="sum")
+        counted = _weight_of(target, known, weights)
+    else:
+        each = F.cross_entropy(scaled, target, weights, ignore_index=IGNORE_INDEX, reduction="none")
+        kept = _hard(scaled.detach(), target, known, recipe)
+        total = each[kept].sum()
+        counted = _weight_of(target, kept, weights)
+    # A batch without any labelled pixel teaches nothing; its mean would be 0 / 0.
+    return total / counted.clamp(min=1e-6)
+
+
+def _weight_of(target: Tensor, chosen: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return chosen.sum()
+    return weights[target[chosen]].sum()
+
+
+def _hard(logits: Tensor, target: Tensor, known: Tensor, recipe: Recipe) -> Tensor:
+    """Which pixels teach: bool [N, h, w] (online hard example mining, Shrivastava et al. 2016)."""
+    # The pixel's own loss, without class weights: how hard it is does not depend on how much it counts.
+    loss = F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX, reduction="none")
+    hard = known & (loss > -math.log(recipe.ohem_threshold))
+    least = int(known.sum() * recipe.ohem_min_kept)
+    if least == 0 or int(hard.sum()) >= least:
+        return hard
+    bar = loss[known].topk(least).values[-1]
+    return known & (loss >= bar)
+
+
+def enet_weights(labels: Iterable[np.ndarray], classes: int) -> np.ndarray:
+    """Class weights 1 / ln(1.02 + p), p the class's share of the labelled pixels (Paszke et al. 2016).
+
+    Args:
+        labels: uint8 [H, W] each; 255 = ignored.
+        classes: C.
+
+    Returns:
+        float32 [C], from 1.4 (a class that is everywhere) to 50.5 (one that never occurs).
+    """
+    counts = np.zeros(classes, np.int64)
+    for label in labels:
+        counts += np.bincount(label.ravel(), minlength=256)[:classes]
+    share = counts / max(int(counts.sum()), 1)
+    return (1 / np.log(ENET_OFFSET + share)).astype(np.float32)
