@@ -40,6 +40,8 @@ def recipe():
         warmup_steps=0,
         calibration_count=3,
         distillation=0.5,
+        learning_rate=1e-3,
+        scales=(1.0,),  # every epoch sees the same pictures, so that the losses can be compared
     )
 
 
