@@ -17,7 +17,7 @@ from bisenet_edge.errors import CheckpointError
 from bisenet_edge.labels import LabelSet
 from bisenet_edge.resources import replace_when_written
 from bisenet_edge.toolchain.models import zoo
-from bisenet_edge.toolchain.models.bisenet import BiSeNet
+from bisenet_edge.toolchain.models.network import Network
 
 FORMAT = "bisenet-edge-checkpoint-1"
 
@@ -47,7 +47,7 @@ class Checkpoint:
     quantization: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
 
-    def build(self) -> BiSeNet:
+    def build(self) -> Network:
         """The network with these weights, FP32, in evaluation mode.
 
         Raises:

@@ -16,34 +16,47 @@ from torch.nn import functional as F
 
 from bisenet_edge.errors import ExportError
 from bisenet_edge.frame import Size
-from bisenet_edge.toolchain.models.bisenet import LOGITS_STRIDE
+from bisenet_edge.toolchain.models.network import input_multiple
 
 OPSET = 17  # the newest that TensorRT 8.5 (JetPack 5) parses
+LOGITS = "logits"
 TYPED_OPSET = 19  # the first whose QuantizeLinear takes float16
 
 
 class FrameToMask(nn.Module):
     """The whole graph: uint8 [1, H, W, 3] BGR -> uint8 [1, H, W] train ids.
 
-    A size that is no multiple of 8 is padded right and bottom inside (with 128, i.e. 0 after the mean
-    is taken off) and the mask cropped.
+    A size that is no multiple of the network's `input_multiple` is padded right and bottom inside (with 128,
+    i.e. 0 after the mean is taken off) and the mask cropped. Logits of the picture's own size are not
+    up-sampled.
     """
 
     def __init__(self, core: nn.Module, size: Size) -> None:
         super().__init__()
         self.core = core
         self.size = size
-        self.pad_h = -size.height % LOGITS_STRIDE
-        self.pad_w = -size.width % LOGITS_STRIDE
+        multiple = input_multiple(core)
+        self.pad_h = -size.height % multiple
+        self.pad_w = -size.width % multiple
 
     def forward(self, frame: Tensor) -> Tensor:
+        return self.mask(self.logits(frame))
+
+    def logits(self, frame: Tensor) -> Tensor:
+        """uint8 [1, H, W, 3] -> the network's logits [1, C, h, w] of the (padded) frame."""
         # TensorRT wants the cast to stand right behind a uint8 input.
         x = frame.float().permute(0, 3, 1, 2)
         if self.pad_h or self.pad_w:
             x = F.pad(x, (0, self.pad_w, 0, self.pad_h), value=128.0)
-        logits = self.core(x)
+        logits: Tensor = self.core(x)
+        return logits
+
+    def mask(self, logits: Tensor) -> Tensor:
+        """Logits -> uint8 [1, H, W] train ids."""
         full_hw = (self.size.height + self.pad_h, self.size.width + self.pad_w)
-        full = F.interpolate(logits, size=full_hw, mode="bilinear", align_corners=False)
+        full = logits
+        if tuple(logits.shape[2:]) != full_hw:
+            full = F.interpolate(logits, size=full_hw, mode="bilinear", align_corners=False)
         if self.pad_h or self.pad_w:
             full = full[:, :, : self.size.height, : self.size.width]
         # Through float32, where class ids are exact: TensorRT 8.5 makes uint8 of floating point only.
@@ -54,13 +67,13 @@ def to_onnx(core: fx.GraphModule, size: Size) -> onnx.ModelProto:
     """Export a folded (and perhaps quantized) network with the graph contract.
 
     Args:
-        core: float BGR [1, 3, H, W] in 0..255 -> logits [1, C, H/8, W/8].
+        core: float BGR [1, 3, H, W] in 0..255 -> logits [1, C, H/s, W/s].
         size: of the frame.
 
     Raises:
         ExportError: the graph cannot be simplified or is not valid.
     """
-    module = FrameToMask(core, size).eval()
+    module = _WithLogits(core, size).eval()
     frame = torch.zeros(1, *size.hw, 3, dtype=torch.uint8)
     buffer = io.BytesIO()
     with _quiet_exporter(), torch.no_grad():
@@ -72,12 +85,12 @@ def to_onnx(core: fx.GraphModule, size: Size) -> onnx.ModelProto:
             opset_version=OPSET,
             dynamo=False,
             input_names=["frame"],
-            output_names=["mask"],
+            output_names=["mask", LOGITS],
         )
     model, same = onnxsim.simplify(onnx.load_from_string(buffer.getvalue()))
     if not same:
         raise ExportError("simplifying the graph changed what it computes", got=f"{size}")
-    _name_logits(model)
+    _hide_logits(model)
     _tidy(model)
     check(model)
     return model
@@ -104,18 +117,19 @@ def check(model: onnx.ModelProto) -> None:
         raise ExportError("the exported graph is not valid ONNX", got=str(error)) from error
 
 
-def _name_logits(model: onnx.ModelProto) -> None:
-    """Call the tensor before the last Resize `logits`, as the graph contract asks."""
-    resize = [n for n in model.graph.node if n.op_type == "Resize"][-1]
-    old = resize.input[0]
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = "logits"
-    for info in model.graph.value_info:
-        if info.name == old:
-            info.name = "logits"
+class _WithLogits(FrameToMask):
+    """Gives the logits too: as an output of the exported graph they get their name."""
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        logits = self.logits(frame)
+        return self.mask(logits), logits
+
+
+def _hide_logits(model: onnx.ModelProto) -> None:
+    """Keep the name `logits` that the graph contract asks for, with `mask` as the only output."""
+    (logits,) = [info for info in model.graph.output if info.name == LOGITS]
+    model.graph.output.remove(logits)
+    model.graph.value_info.append(logits)
 
 
 def _tidy(model: onnx.ModelProto) -> None:

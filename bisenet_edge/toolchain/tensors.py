@@ -20,10 +20,17 @@ def to_input(images: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
 
 
-def logits_to_mask(logits: Tensor, hw: tuple[int, ...]) -> Tensor:
-    """Logits [N, C, h, w] -> uint8 masks [N, H, W]: the tail that every exported graph ends in."""
+def logits_to_mask(logits: Tensor, hw: tuple[int, ...], stride: int = 8) -> Tensor:
+    """Logits [N, C, h, w] -> uint8 masks [N, H, W]: the tail that every exported graph ends in.
+
+    Args:
+        logits: of the padded picture, [N, C, h, w].
+        hw: of the picture itself.
+        stride: how much smaller the logits are than the padded picture.
+    """
     height, width = hw
-    full = F.interpolate(
-        logits.float(), size=(logits.shape[2] * 8, logits.shape[3] * 8), mode="bilinear", align_corners=False
-    )
+    full = logits.float()
+    if stride > 1:
+        padded = (logits.shape[2] * stride, logits.shape[3] * stride)
+        full = F.interpolate(full, size=padded, mode="bilinear", align_corners=False)
     return full[:, :, :height, :width].argmax(1).to(torch.uint8)

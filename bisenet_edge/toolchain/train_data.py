@@ -14,6 +14,7 @@ from bisenet_edge.metrics import Confusion
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.toolchain.recipe import Recipe
+from bisenet_edge.toolchain.models.network import input_multiple
 from bisenet_edge.toolchain.tensors import logits_to_mask, pad_to_stride, to_input
 
 
@@ -55,12 +56,15 @@ def evaluate(module: nn.Module, samples: list[Sample], classes: int, progress: P
     The module is put into evaluation mode.
     """
     device = next(module.parameters()).device
+    multiple = input_multiple(module)
     module.eval()
     total = Confusion.empty(classes)
     with torch.inference_mode():
         for done, sample in enumerate(samples, 1):
-            logits = module(to_input(pad_to_stride(sample.image)[None], device))
-            mask = logits_to_mask(logits, sample.label.shape)[0].cpu().numpy()
+            image = to_input(pad_to_stride(sample.image, multiple)[None], device)
+            logits = module(image)
+            stride = image.shape[2] // logits.shape[2]
+            mask = logits_to_mask(logits, sample.label.shape, stride)[0].cpu().numpy()
             total = total + Confusion.of(sample.label, mask, classes)
             progress("evaluating", done, len(samples))
     return total

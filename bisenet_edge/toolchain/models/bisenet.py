@@ -14,16 +14,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bisenet_edge.toolchain.models.layers import ConvBnRelu
+from bisenet_edge.toolchain.models.network import Network, normalised, upsample
 from bisenet_edge.toolchain.models.resnet18 import ResNet18
 from bisenet_edge.toolchain.models.xception39 import Xception39
 
-MEAN = 128.0
-STD = 64.0
 CONTEXT_CHANNELS = 128
-LOGITS_STRIDE = 8
 
 
 class SpatialPath(nn.Module):
@@ -89,7 +86,7 @@ class Head(nn.Module):
         return out
 
 
-class BiSeNet(nn.Module):
+class BiSeNet(Network):
     """Spatial Path + Context Path + FFM.
 
     `forward` takes a BGR picture, float [N, 3, H, W] in 0..255, H and W multiples of 8, and gives
@@ -98,6 +95,9 @@ class BiSeNet(nn.Module):
     - in training: (logits, auxiliary logits at 1/8, auxiliary logits at 1/8 of the 1/16 stage's
       refined features), the three heads of section 3.4, all [N, C, h, w].
     """
+
+    logits_stride = 8
+    input_multiple = 8
 
     def __init__(self, backbone: Xception39 | ResNet18, num_classes: int, aux_width: int) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class BiSeNet(nn.Module):
         self.aux32 = self.aux16 = None
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        x = (image - MEAN) * (1.0 / STD)
+        x = normalised(image)
         spatial = self.spatial(x)
         x16, x32 = self.backbone(x)
         context = self.arm32(x32) + self.global_context(self.pool(x32))
@@ -135,17 +135,3 @@ class BiSeNet(nn.Module):
         if self.aux32 is None or self.aux16 is None:
             raise RuntimeError("this network's auxiliary heads were removed: it can no longer be trained")
         return logits, self.aux16(context), self.aux32(aux32_in)
-
-
-def upsample(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear up-sampling with half-pixel centres to the height and width of `like`."""
-    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
-
-
-def initialise(model: nn.Module) -> None:
-    """He initialisation of all convolutions (He et al. 2015), as the authors train from."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

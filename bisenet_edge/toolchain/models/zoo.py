@@ -6,35 +6,47 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bisenet_edge.errors import unknown_name
-from bisenet_edge.toolchain.models.bisenet import BiSeNet, initialise
+from bisenet_edge.toolchain.models.bisenet import BiSeNet
+from bisenet_edge.toolchain.models.network import Network, initialise
 from bisenet_edge.toolchain.models.resnet18 import ResNet18
 from bisenet_edge.toolchain.models.xception39 import Xception39
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """What the paper prints for one network at 640x360 (table 2), and in which units it really is.
+    """What the BiSeNet paper prints for one network at 640x360 (table 2), in the unit it really is.
 
-    `gmacs`: the column headed "GFLOPS", which counts multiply-adds for the BiSeNets.
-    `mib_fp32`: the column headed "Parameters", which is MiB of FP32 weights for the BiSeNets.
+    The column headed "GFLOPS" counts multiply-adds for some networks (`gmacs`) and floating-point operations,
+    two per multiply-add, for others (`gflops`); the one headed "Parameters" is MiB of FP32 weights for some
+    (`mib_fp32`) and millions of parameters for others (`parameters_m`). None = nothing printed in this unit.
     """
 
-    gmacs: float
-    mib_fp32: float
+    gmacs: float | None = None
+    gflops: float | None = None
+    mib_fp32: float | None = None
+    parameters_m: float | None = None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One network: how to build it, and what the paper prints of it."""
+    """One network: how to build it (number of classes -> network), and what the paper prints of it.
 
-    backbone: Callable[[], Xception39 | ResNet18]
-    aux_width: int
-    paper: PaperRow
+    Attributes:
+        build: gives the network with its auxiliary heads; `zoo.build` initialises its weights.
+        paper: None for a network that the paper's table 2 does not have.
+    """
+
+    build: Callable[[int], Network]
+    paper: PaperRow | None = None
 
 
 ZOO = {
-    "bisenet-xception39": Entry(Xception39, aux_width=128, paper=PaperRow(gmacs=2.9, mib_fp32=5.8)),
-    "bisenet-resnet18": Entry(ResNet18, aux_width=256, paper=PaperRow(gmacs=10.8, mib_fp32=49.0)),
+    "bisenet-xception39": Entry(
+        lambda classes: BiSeNet(Xception39(), classes, aux_width=128), PaperRow(gmacs=2.9, mib_fp32=5.8)
+    ),
+    "bisenet-resnet18": Entry(
+        lambda classes: BiSeNet(ResNet18(), classes, aux_width=256), PaperRow(gmacs=10.8, mib_fp32=49.0)
+    ),
 }
 
 
@@ -49,13 +61,12 @@ def entry(name: str) -> Entry:
     return ZOO[name]
 
 
-def build(name: str, num_classes: int) -> BiSeNet:
+def build(name: str, num_classes: int) -> Network:
     """Build a network with freshly initialised weights and its auxiliary heads, in training mode.
 
     Raises:
         UsageError: no network of this name.
     """
-    chosen = entry(name)
-    model = BiSeNet(chosen.backbone(), num_classes, chosen.aux_width)
-    initialise(model)
-    return model
+    network = entry(name).build(num_classes)
+    initialise(network)
+    return network

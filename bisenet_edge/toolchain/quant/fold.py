@@ -16,20 +16,21 @@ import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
-from bisenet_edge.toolchain.models.bisenet import BiSeNet
+from bisenet_edge.toolchain.models.network import Network
 
 
-def fold(network: BiSeNet) -> fx.GraphModule:
+def fold(network: Network) -> fx.GraphModule:
     """Fold a network for inference. The network itself is not changed.
 
     Returns:
         a graph module, FP32, in evaluation mode: float BGR [N, 3, H, W] in 0..255 -> logits
-        [N, C, H/8, W/8], equal to the network's up to rounding (about 1e-5).
+        [N, C, H/s, W/s], equal to the network's up to rounding (about 1e-5).
     """
     inference = copy.deepcopy(network).eval()
     inference.drop_auxiliary_heads()
     folded = fuse(inference)
     assert isinstance(folded, fx.GraphModule)
+    folded.meta["input_multiple"] = network.input_multiple
     return folded.eval()
 
 

@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterator
 from torch import fx
 from torch.nn import functional as F
 
-from bisenet_edge.toolchain.models.bisenet import STD
+from bisenet_edge.toolchain.models.network import STD
 from bisenet_edge.toolchain.quant.fake_quant import QMAX, QuantConv2d, Quantizer
 from bisenet_edge.toolchain.quant.fold import conv_of
 

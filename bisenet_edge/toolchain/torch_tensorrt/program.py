@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from bisenet_edge.frame import Size
+from bisenet_edge.toolchain.models.network import input_multiple
 from bisenet_edge.toolchain.onnx_graph import FrameToMask
 from bisenet_edge.toolchain.quant.fake_quant import SMALLEST_AMAX, QuantConv2d, Quantizer
 from bisenet_edge.toolchain.torch_tensorrt.quantize_op import INT8, operator
@@ -58,6 +59,7 @@ class _Typed(nn.Module):
     def __init__(self, core: nn.Module, half: bool) -> None:
         super().__init__()
         self.core = core
+        self.input_multiple = input_multiple(core)
         self.half_precision = half
 
     def forward(self, x: Tensor) -> Tensor:
