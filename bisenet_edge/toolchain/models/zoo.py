@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from bisenet_edge.errors import unknown_name
+from bisenet_edge.toolchain.models.ablation import ABLATION
 from bisenet_edge.toolchain.models.bisenet import BiSeNet, initialise
-from bisenet_edge.toolchain.models.resnet18 import ResNet18
-from bisenet_edge.toolchain.models.xception39 import Xception39
+from bisenet_edge.toolchain.models.bisenet_config import RESNET18, RESNET101, BiSeNetConfig
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,20 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class Entry:
-    """One network: how to build it, and what the paper prints of it."""
+    """One network: what it is made of, and what the paper prints of it."""
 
-    backbone: Callable[[], Xception39 | ResNet18]
-    aux_width: int
-    paper: PaperRow
+    config: BiSeNetConfig
+    paper: PaperRow | None = None
 
 
 ZOO = {
-    "bisenet-xception39": Entry(Xception39, aux_width=128, paper=PaperRow(gmacs=2.9, mib_fp32=5.8)),
-    "bisenet-resnet18": Entry(ResNet18, aux_width=256, paper=PaperRow(gmacs=10.8, mib_fp32=49.0)),
+    "bisenet-xception39": Entry(
+        ABLATION["bisenet-xception39"].config, paper=PaperRow(gmacs=2.9, mib_fp32=5.8)
+    ),
+    "bisenet-resnet18": Entry(RESNET18, paper=PaperRow(gmacs=10.8, mib_fp32=49.0)),
+    "bisenet-resnet101": Entry(RESNET101),
 }
+ZOO.update({name: Entry(row.config) for name, row in ABLATION.items() if name not in ZOO})
 
 
 def entry(name: str) -> Entry:
@@ -49,13 +52,20 @@ def entry(name: str) -> Entry:
     return ZOO[name]
 
 
-def build(name: str, num_classes: int) -> BiSeNet:
+def build(name: str, num_classes: int, architecture: dict[str, Any] | None = None) -> BiSeNet:
     """Build a network with freshly initialised weights and its auxiliary heads, in training mode.
+
+    Args:
+        name: of the network.
+        num_classes: C.
+        architecture: its configuration as JSON, from a checkpoint; None or empty = the zoo's.
 
     Raises:
         UsageError: no network of this name.
+        ConfigError, UsageError: an architecture that is not understood.
     """
     chosen = entry(name)
-    model = BiSeNet(chosen.backbone(), num_classes, chosen.aux_width)
+    config = BiSeNetConfig.from_json(architecture) if architecture else chosen.config
+    model = BiSeNet(config, num_classes)
     initialise(model)
     return model
