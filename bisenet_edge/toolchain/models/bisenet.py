@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bisenet_edge.toolchain.models.bisenet_config import MEAN, STD, BiSeNetConfig
+from bisenet_edge.toolchain.models.bisenet_config import BiSeNetConfig
 from bisenet_edge.toolchain.models.layers import ConvBnRelu
 from bisenet_edge.toolchain.models.resnet import ResNet, resnet18, resnet101
 from bisenet_edge.toolchain.models.xception39 import Xception39

@@ -97,7 +97,7 @@ def _is_exact_input(node: fx.Node) -> bool:
     if node.target is not operator.mul or node.args[1] != 1.0 / STD:
         return False
     centred = node.args[0]
-    return isinstance(centred, fx.Node) and centred.target is operator.sub and centred.args[1] == MEAN
+    return isinstance(centred, fx.Node) and centred.target is operator.sub and bool(centred.args[1] == MEAN)
 
 
 def _insert_after(graph_module: fx.GraphModule, node: fx.Node, quantizer: Quantizer) -> None:
