@@ -31,7 +31,8 @@ def command(size: Size, as_json: bool) -> None:
         network = zoo.build(name, CLASSES)
         network.drop_auxiliary_heads()
         ours = cost.count(network, size)
-        paper_mib, paper_gmacs = entry.paper.mib_fp32, entry.paper.gmacs if at_papers_size else None
+        paper_mib = entry.paper.mib_fp32 if entry.paper else None
+        paper_gmacs = entry.paper.gmacs if entry.paper and at_papers_size else None
         rows.append(
             [
                 name,

@@ -13,8 +13,8 @@ from bisenet_edge.labels import LabelSet
 from bisenet_edge.metrics import Confusion
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.datasets import open_dataset
-from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.models.network import input_multiple
+from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.tensors import logits_to_mask, pad_to_stride, to_input
 
 

@@ -20,7 +20,7 @@ from bisenet_edge.cli.render import Bars
 from bisenet_edge.resources import replace_when_written
 from bisenet_edge.runtime.machine import describe_machine
 from bisenet_edge.toolchain import checkpoint as checkpoints
-from bisenet_edge.toolchain.models.ablation import ROWS
+from bisenet_edge.toolchain.models.ablation import ABLATION
 from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.train import train
 
@@ -62,7 +62,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, help="JSON file of the figures.")
 def main(data: str, epochs: int, seeds: int, runs: Path, out: Path) -> None:
     rows: list[dict[str, Any]] = [
-        {"row": name, "model": model, "paper": paper, "miou": {}} for name, model, paper in ROWS
+        {"row": row.printed, "model": model, "paper": row.miou, "miou": {}} for model, row in ABLATION.items()
     ]
     for seed in range(seeds):
         for row in rows:

@@ -1,1 +1,1 @@
-"""BiSeNet with its two backbones."""
+"""The networks."""

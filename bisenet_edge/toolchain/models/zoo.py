@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from bisenet_edge.errors import unknown_name
+from bisenet_edge.toolchain.models.ablation import ABLATION
 from bisenet_edge.toolchain.models.bisenet import BiSeNet
+from bisenet_edge.toolchain.models.bisenet_config import RESNET18, RESNET101, XCEPTION39, BiSeNetConfig
 from bisenet_edge.toolchain.models.network import Network, initialise
-from bisenet_edge.toolchain.models.resnet18 import ResNet18
-from bisenet_edge.toolchain.models.xception39 import Xception39
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,11 @@ class Entry:
 
 
 ZOO = {
-    "bisenet-xception39": Entry(
-        lambda classes: BiSeNet(Xception39(), classes, aux_width=128), PaperRow(gmacs=2.9, mib_fp32=5.8)
-    ),
-    "bisenet-resnet18": Entry(
-        lambda classes: BiSeNet(ResNet18(), classes, aux_width=256), PaperRow(gmacs=10.8, mib_fp32=49.0)
-    ),
+    "bisenet-xception39": Entry(partial(BiSeNet, XCEPTION39), PaperRow(gmacs=2.9, mib_fp32=5.8)),
+    "bisenet-resnet18": Entry(partial(BiSeNet, RESNET18), PaperRow(gmacs=10.8, mib_fp32=49.0)),
+    "bisenet-resnet101": Entry(partial(BiSeNet, RESNET101)),
 }
+ZOO.update({name: Entry(partial(BiSeNet, row.config)) for name, row in ABLATION.items() if name not in ZOO})
 
 
 def entry(name: str) -> Entry:
@@ -61,12 +61,22 @@ def entry(name: str) -> Entry:
     return ZOO[name]
 
 
-def build(name: str, num_classes: int) -> Network:
+def build(name: str, num_classes: int, architecture: dict[str, Any] | None = None) -> Network:
     """Build a network with freshly initialised weights and its auxiliary heads, in training mode.
+
+    Args:
+        name: of the network.
+        num_classes: C.
+        architecture: its configuration as JSON, from a checkpoint; None or empty = the zoo's.
 
     Raises:
         UsageError: no network of this name.
+        ConfigError, UsageError: an architecture that is not understood.
     """
-    network = entry(name).build(num_classes)
+    chosen = entry(name)
+    if architecture:
+        network: Network = BiSeNet(BiSeNetConfig.from_json(architecture), num_classes)
+    else:
+        network = chosen.build(num_classes)
     initialise(network)
     return network

@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterator
 from torch import fx
 from torch.nn import functional as F
 
-from bisenet_edge.toolchain.models.network import STD
+from bisenet_edge.toolchain.models.network import MEAN, STD
 from bisenet_edge.toolchain.quant.fake_quant import QMAX, QuantConv2d, Quantizer
 from bisenet_edge.toolchain.quant.fold import conv_of
 
@@ -47,9 +47,7 @@ def insert_quantizers(folded: fx.GraphModule, keep_float: Collection[str] = ()) 
         if convolution is not None and str(node.target) not in keep_float:
             quantized.set_submodule(str(node.target), QuantConv2d(convolution))
     for node in targets:
-        # The first tensor is (frame - 128) / 64: its code is frame - 128, known and exact.
-        is_input = node.target is operator.mul and not _two_tensors(node)
-        quantizer = Quantizer(QMAX / STD, fixed=True) if is_input else Quantizer()
+        quantizer = Quantizer(QMAX / STD, fixed=True) if _is_exact_input(node) else Quantizer()
         _insert_after(quantized, node, quantizer)
     quantized.recompile()
     return quantized.eval()
@@ -90,7 +88,16 @@ def _in_float(graph_module: fx.GraphModule, node: fx.Node, keep_float: Collectio
 
 
 def _two_tensors(node: fx.Node) -> bool:
-    return all(isinstance(arg, fx.Node) for arg in node.args)
+    # An attribute is a constant: the mean and deviation of each channel.
+    return all(isinstance(arg, fx.Node) and arg.op != "get_attr" for arg in node.args)
+
+
+def _is_exact_input(node: fx.Node) -> bool:
+    """Whether a tensor is (frame - 128) / 64: its code is frame - 128, known and exact."""
+    if node.target is not operator.mul or node.args[1] != 1.0 / STD:
+        return False
+    centred = node.args[0]
+    return isinstance(centred, fx.Node) and centred.target is operator.sub and bool(centred.args[1] == MEAN)
 
 
 def _insert_after(graph_module: fx.GraphModule, node: fx.Node, quantizer: Quantizer) -> None:
