@@ -46,6 +46,7 @@ class LazyGroup(click.Group):
 
 COMMANDS = {
     "train": ("train", "Train a network with the paper's recipe."),
+    "import": ("import_", "Take over the weights of a public BiSeNet implementation."),
     "export": ("export", "Turn a checkpoint into an artifact, in INT8 with --int8."),
     "calibrate": ("calibrate", "Choose the pictures that INT8 is calibrated on."),
     "check": ("check", "Measure the accuracy drop of INT8 against FP32."),
