@@ -75,7 +75,7 @@ class Checkpoint:
         network.load_state_dict(weights)
         return network.eval()
 
-    def _untrained(self) -> BiSeNet:
+    def _untrained(self) -> Network:
         if not self.architecture:
             return zoo.build(self.model, len(self.labels))
         try:

@@ -80,7 +80,7 @@ def _in_float(graph_module: fx.GraphModule, node: fx.Node, keep_float: Collectio
     An add, gate or resize belongs to the block of that convolution: in a float block it needs no
     quantizers, and on its own a pair of them costs time and gains none.
     """
-    while node.op not in ("placeholder", "get_attr"):
+    while node.all_input_nodes:
         if conv_of(graph_module, node) is not None:
             return str(node.target) in keep_float
         node = node.all_input_nodes[0]
