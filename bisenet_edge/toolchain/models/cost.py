@@ -61,7 +61,9 @@ def count(model: nn.Module, size: Size) -> Cost:
         total += side.numel() * prod(module.weight.shape[1:])
 
     parameters = sum(p.numel() for p in model.parameters())
-    handles: list[Any] = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, CONVOLUTIONS)]
+    handles: list[Any] = [
+        m.register_forward_hook(add) for m in model.modules() if isinstance(m, CONVOLUTIONS)
+    ]
     was_training = model.training
     try:
         model.eval()
