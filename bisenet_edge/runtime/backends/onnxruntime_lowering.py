@@ -194,7 +194,7 @@ def _quantize_before(graph: _Graph) -> None:
 
 
 def _moves_in_front(graph: _Graph, node: Any) -> bool:
-    """Whether a node may work on codes: nothing reads its values before they are quantized (unpooling would)."""
+    """Whether a node may work on codes: nothing else reads its values (as unpooling would)."""
     readers = graph.consumers(node.output[0])
     return node.op_type in COMMUTES and all(reader.op_type == "QuantizeLinear" for reader in readers)
 

@@ -1,31 +1,34 @@
 """ENet (Paszke, Chaurasia, Kim, Culurciello: arXiv 1606.02147, section 3 and table 1).
 
-As the paper has it: batch normalisation and PReLU between all convolutions, no biases, spatial dropout of 0.01 in
-the first stage and 0.1 after it, max-unpooling in the decoder. What the paper leaves open and is chosen here:
+As the paper has it: batch normalisation and PReLU between all convolutions, no biases, spatial dropout of
+0.01 in the first stage and 0.1 after it, max-unpooling in the decoder. What the paper leaves open and is
+chosen here:
 
 - The inside of a bottleneck has a quarter of its output channels.
 - The classifier ("fullconv") is a 2x2 transposed convolution with stride 2, without overlap; with a bias.
-- The initial block normalises its two halves apart, which is the same per channel, so that the convolution's half
-  can be folded.
+- The initial block normalises its two halves apart, which is the same per channel, so that the
+  convolution's half can be folded.
 - PReLU in the decoder too.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from bisenet_edge.toolchain.models.network import Network, normalised
 from bisenet_edge.toolchain.models.unpool import unpool
+
+fx.wrap("unpool")
 
 REDUCTION = 4
 EARLY_DROPOUT, LATE_DROPOUT = 0.01, 0.1
 
 
 class ENet(Network):
-    """`forward` takes float [N, 3, H, W], H and W multiples of 8, and gives logits [N, C, H, W]; a tuple of them
-    alone in training.
+    """`forward` takes float [N, 3, H, W], H and W multiples of 8, and gives logits [N, C, H, W]; a tuple of
+    them alone in training.
     """
 
     logits_stride = 1
@@ -108,7 +111,7 @@ class Bottleneck(nn.Module):
 
 
 class Downsampling(nn.Module):
-    """[N, in, H, W] -> [N, out, H/2, W/2]; the main branch is max-pooled and padded with channels of zeros."""
+    """[N, in, H, W] -> [N, out, H/2, W/2]; the main branch is pooled and given channels of zeros."""
 
     def __init__(self, in_channels: int, out_channels: int, dropout: float) -> None:
         super().__init__()
@@ -126,8 +129,8 @@ class Downsampling(nn.Module):
 
 
 class Upsampling(nn.Module):
-    """[N, in, H, W] -> [N, out, 2H, 2W]; the main branch is unpooled to where the maxima of the encoder's tensor
-    of this size stand, [N, out, 2H, 2W].
+    """[N, in, H, W] -> [N, out, 2H, 2W]; the main branch is unpooled to where the maxima of the encoder's
+    tensor of this size stand, [N, out, 2H, 2W].
     """
 
     def __init__(self, in_channels: int, out_channels: int, dropout: float) -> None:

@@ -1,21 +1,23 @@
-"""SegNet (Badrinarayanan, Kendall, Cipolla: arXiv 1511.00561, TPAMI 2017, section 3), with batch normalisation.
+"""SegNet with batch normalisation (Badrinarayanan, Kendall, Cipolla: arXiv 1511.00561, section 3).
 
-The encoder is VGG16's 13 convolutions, the decoder their mirror image: each of its stages begins by putting its
-input where the maxima of the encoder's stage stood, and the last convolution of a stage has the channels of the
-next one; the very last gives the classes. Sides may be odd: a last row alone is pooled by itself, as the
-authors' Caffe does, so that 640x360 needs no padding.
+The encoder is VGG16's 13 convolutions, the decoder their mirror image: each of its stages begins by putting
+its input where the maxima of the encoder's stage stood, and the last convolution of a stage has the
+channels of the next one; the very last gives the classes. Sides may be odd: a last row alone is pooled by
+itself, as the authors' Caffe does, so that 640x360 needs no padding.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from bisenet_edge.toolchain.models.layers import ConvBnRelu
 from bisenet_edge.toolchain.models.network import Network, normalised
 from bisenet_edge.toolchain.models.unpool import unpool
 
+fx.wrap("unpool")
+
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-"""Channels and number of convolutions of the encoder's stages (Simonyan and Zisserman 2015, configuration D)."""
+"""Channels and convolutions of the encoder's stages (Simonyan and Zisserman 2015, configuration D)."""
 
 
 class SegNet(Network):

@@ -11,6 +11,7 @@ weights. In evaluation, and so in every exported graph, a range is a constant, l
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,8 +105,8 @@ class QuantConv(nn.Module):
     """
 
     channel_axis: int
-    weight: nn.Parameter
-    bias: nn.Parameter | None
+    weight: Any  # as the convolution beside this base declares them
+    bias: Any
     weight_amax: Tensor
 
     def _take_over(self, source: nn.Conv2d | nn.ConvTranspose2d) -> None:
@@ -190,7 +191,7 @@ class QuantConvTranspose2d(QuantConv, nn.ConvTranspose2d):
             weight,
             self.bias,
             self.stride,
-            self.padding,
+            self.padding,  # type: ignore[arg-type]
             self.output_padding,
             self.groups,
             self.dilation,

@@ -1,11 +1,12 @@
 """From the trained network to the one that is quantized and exported: fewer, equal operations.
 
-`fold` traces the network with torch.fx, folds batch normalisation into the convolutions (transposed ones too) and
-drops dropout. Where no convolution stands in front of a normalisation, it becomes one itself: 1x1 and depthwise,
-whose one weight per channel INT8 holds exactly. The input's division by 64 stays an operation of its own: inside the stems' weights it would push their INT8 scales
-below what float16 holds precisely (2.6e-6, where float16's normal numbers begin at 6.1e-5).
-`collapse_pairs` merges Xception39's depthwise + pointwise pairs (nothing stands between them) into
-dense 3x3 convolutions: one rounding to INT8 less per pair, for more multiply-adds.
+`fold` traces the network with torch.fx, folds batch normalisation into the convolutions (transposed ones
+too) and drops dropout. Where no convolution stands in front of a normalisation, it becomes one itself: 1x1
+and depthwise, whose one weight per channel INT8 holds exactly. The input's division by 64 stays an
+operation of its own: inside the stems' weights it would push their INT8 scales below what float16 holds
+precisely (2.6e-6, where float16's normal numbers begin at 6.1e-5). `collapse_pairs` merges Xception39's
+depthwise + pointwise pairs (nothing stands between them) into dense 3x3 convolutions: one rounding to INT8
+less per pair, for more multiply-adds.
 """
 
 from __future__ import annotations

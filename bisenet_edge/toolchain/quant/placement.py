@@ -12,10 +12,11 @@
 | max-unpooling         | none: in floating point, and where maxima stand is read off unrounded values |
 | classifier            | on input and weights; the logits stay float                            |
 
-"Convolution" means transposed ones too. Activations (PReLU, sigmoid) run with what stands in front of them. What
-this table has no line for stays in floating point, and `floating` tells it. One quantizer per tensor, shared by
-all its consumers (but for unpooling, which would take codes that became equal for one another). The network's input, (frame - 128) / 64, is quantized
-with scale 1/64: its codes are uint8 minus 128, so nothing is lost there.
+"Convolution" means transposed ones too. Activations (PReLU, sigmoid) run with what stands in front of them.
+What this table has no line for stays in floating point, and `floating` tells it. One quantizer per tensor,
+shared by all its consumers (but for unpooling, which would take codes that became equal for one another).
+The network's input, (frame - 128) / 64, is quantized with scale 1/64: its codes are uint8 minus 128, so
+nothing is lost there.
 """
 
 from __future__ import annotations
