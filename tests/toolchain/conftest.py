@@ -43,7 +43,8 @@ def like_trained(network, frames, seed=0):
         for name, module in network.named_modules():
             if name.endswith(LAST_NORM_OF_A_BRANCH):
                 module.weight.mul_(0.2)
-        classifier = dict(network.named_modules())[getattr(network, "head", None) and "head.classifier" or "classifier"]
+        head = getattr(network, "head", network)
+        classifier = head.classifier
         inputs = 0 if isinstance(classifier, nn.ConvTranspose2d) else 1
         classifier.weight.sub_(classifier.weight.mean(inputs, keepdim=True))
         network.train()(to_planes(frames))

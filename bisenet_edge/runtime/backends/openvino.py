@@ -84,7 +84,7 @@ class OpenVinoSession(Session):
         total, bf16, floating = 0, 0, []
         for operation in self._compiled.get_runtime_model().get_ordered_ops():
             info = operation.get_rt_info()
-            if info["layerType"].astype(str) != "Convolution":
+            if info["layerType"].astype(str) not in ("Convolution", "Deconvolution"):
                 continue
             total += 1
             runs_in = info["runtimePrecision"].astype(str)

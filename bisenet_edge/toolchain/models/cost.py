@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a network, counted by running it on shapes alone."""
+"""Parameters and multiply-adds of a network, counted by running it once, on shapes alone if on "meta"."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def count(model: nn.Module, size: Size) -> Cost:
     """Count the cost of inference on one image. The model is left as it was.
 
     Args:
-        model: takes float [1, 3, H, W].
+        model: takes float [1, 3, H, W]; on PyTorch's "meta" device nothing is computed.
         size: image size; both sides multiples of the network's `input_multiple`.
     """
     total = 0
@@ -68,7 +68,7 @@ def count(model: nn.Module, size: Size) -> Cost:
     try:
         model.eval()
         with torch.no_grad():
-            model(torch.zeros(1, 3, *size.hw))
+            model(torch.zeros(1, 3, *size.hw, device=next(model.parameters()).device))
     finally:
         model.train(was_training)
         for handle in handles:
