@@ -191,6 +191,10 @@ def _print(exported: Exported, folder: Path) -> None:
     if convolutions:
         click.echo(f"\nconvolutions in INT8 on OpenVINO: {convolutions['int8']} of {convolutions['total']}")
         click.echo(f"depthwise + pointwise pairs merged: {manifest.calibration['collapsed_pairs']}")
+        floating = manifest.calibration["floating_operators"]
+        if floating:
+            told = ", ".join(f"{count} x {name}" for name, count in floating.items())
+            click.echo(f"operators that stay in floating point: {told}")
     if exported.payoff:
         click.echo(f"runs by default: {exported.payoff.chosen}. {exported.payoff.reason}")
 

@@ -39,6 +39,7 @@ from bisenet_edge.toolchain.int8 import Int8, Int8Options, gate_data, make_int8
 from bisenet_edge.toolchain.loop import EpochResult
 from bisenet_edge.toolchain.onnx_graph import to_float16, to_onnx
 from bisenet_edge.toolchain.quant.fold import fold
+from bisenet_edge.toolchain.quant.placement import floating
 from bisenet_edge.toolchain.verify import verify
 
 GOLDEN_FRAMES = 4
@@ -145,7 +146,8 @@ def _export(checkpoint: Checkpoint, options: ExportOptions, place: _Place) -> Ex
     temporary.mkdir(parents=True)
     _write_models(networks, options.size, temporary, progress)
     manifest = _manifest(checkpoint, options, int8, place.folder.name)
-    manifest = replace(manifest, files=hash_files(temporary))
+    stride = folded.meta["logits_stride"]
+    manifest = replace(manifest, files=hash_files(temporary), logits_stride=stride)
     figures, golden = verify(Artifact(temporary, manifest), networks, frames, progress)
     write_golden(temporary, frames, golden)
     measured: dict[str, Any] = {"verification": figures, "machine": describe_machine()}
@@ -240,5 +242,6 @@ def _calibration(int8: Int8) -> dict[str, Any]:
         "corrections": list(quantized.scheme.corrections),
         "keep_float": sorted(quantized.scheme.keep_float),
         "collapsed_pairs": len(quantized.collapsed),
+        "floating_operators": floating(quantized.network),
         **int8.provenance,
     }

@@ -90,7 +90,8 @@ class OnnxRuntimeSession(_OnnxRuntimeSession):
             )
         self._load(lower(path), path, threads, fuse=True)
         _, classes, height, width = self._session.get_outputs()[0].shape
-        self._tail = CellArgmax(classes, (height, width), artifact.manifest.size.hw)
+        manifest = artifact.manifest
+        self._tail = CellArgmax(classes, (height, width), manifest.size.hw, manifest.logits_stride)
 
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
         self._tail(self._session.run([LOGITS], {"frame": frame[None]})[0][0], mask)

@@ -188,9 +188,15 @@ def _quantize_before(graph: _Graph) -> None:
     producers = graph.producers()
     for quantizer in [node for node in graph.nodes if node.op_type == "QuantizeLinear"]:
         node = producers.get(quantizer.input[0])
-        if node is not None and node.op_type in COMMUTES:
+        if node is not None and _moves_in_front(graph, node):
             for name in list(node.input):
                 graph.quantize(name, quantizer.input[1], quantizer.input[2], node)
+
+
+def _moves_in_front(graph: _Graph, node: Any) -> bool:
+    """Whether a node may work on codes: nothing else reads its values (as unpooling would)."""
+    readers = graph.consumers(node.output[0])
+    return node.op_type in COMMUTES and all(reader.op_type == "QuantizeLinear" for reader in readers)
 
 
 def _clamp(graph: _Graph) -> None:
@@ -199,7 +205,7 @@ def _clamp(graph: _Graph) -> None:
     limit = graph.constant("uint8_limit", np.array(QMAX_INT8, np.uint8))
     for quantizer in [n for n in graph.nodes if n.op_type == "QuantizeLinear" and n.input[2] == ZERO]:
         node = producers.get(quantizer.input[0])
-        if node is not None and node.op_type in COMMUTES:
+        if node is not None and _moves_in_front(graph, node):
             continue  # its inputs are clamped
         codes = quantizer.output[0]
         quantizer.output[0] = f"{codes}_unclamped"

@@ -65,7 +65,8 @@ class OpenVinoSession(Session):
         self._frame = self._request.get_input_tensor().data
         self._logits: np.ndarray = self._request.get_output_tensor().data[0]
         classes, height, width = self._logits.shape
-        self._tail = CellArgmax(classes, (height, width), artifact.manifest.size.hw)
+        manifest = artifact.manifest
+        self._tail = CellArgmax(classes, (height, width), manifest.size.hw, manifest.logits_stride)
 
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
         self._tail(self.run_network(frame), mask)
@@ -83,7 +84,7 @@ class OpenVinoSession(Session):
         total, bf16, floating = 0, 0, []
         for operation in self._compiled.get_runtime_model().get_ordered_ops():
             info = operation.get_rt_info()
-            if info["layerType"].astype(str) != "Convolution":
+            if info["layerType"].astype(str) not in ("Convolution", "Deconvolution"):
                 continue
             total += 1
             runs_in = info["runtimePrecision"].astype(str)
