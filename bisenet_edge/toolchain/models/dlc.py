@@ -36,6 +36,7 @@ from bisenet_edge.toolchain.models.inception_resnet import (
 from bisenet_edge.toolchain.models.network import Network, normalised
 
 RHO = 0.985
+BLOCKS = (5, 10, 5)  # of A, B and C
 HEAD_WIDTH = 256
 
 
@@ -53,13 +54,14 @@ class DLC(Network):
     logits_stride = 8
     input_multiple = 8
 
-    def __init__(self, num_classes: int, rho: float = RHO) -> None:
+    def __init__(self, num_classes: int, rho: float = RHO, blocks: tuple[int, int, int] = BLOCKS) -> None:
         super().__init__()
         self.rho = rho
-        self.stage1 = nn.Sequential(Stem(), *(BlockA() for _ in range(5)), ReductionA())
-        self.stage2 = nn.ModuleList(block_b() for _ in range(10))
+        blocks_a, blocks_b, blocks_c = blocks
+        self.stage1 = nn.Sequential(Stem(), *(BlockA() for _ in range(blocks_a)), ReductionA())
+        self.stage2 = nn.ModuleList(block_b() for _ in range(blocks_b))
         self.reduction_b = ReductionB()
-        self.stage3 = nn.ModuleList(block_c() for _ in range(5))
+        self.stage3 = nn.ModuleList(block_c() for _ in range(blocks_c))
         self.head1 = Head(AFTER_A, HEAD_WIDTH, num_classes)
         self.head2 = Head(AFTER_B, HEAD_WIDTH, num_classes)
         self.head = Head(AFTER_B, HEAD_WIDTH, num_classes)
@@ -84,5 +86,5 @@ class DLC(Network):
 
     def _unsure(self, logits: Tensor) -> Tensor:
         """1 where the largest probability does not exceed rho, else 0; [N, C, h, w] -> [N, 1, h, w]."""
-        largest = torch.softmax(logits, dim=1).amax(dim=1, keepdim=True)
+        largest = torch.amax(torch.softmax(logits, dim=1), dim=1, keepdim=True)
         return torch.where(largest > self.rho, 0.0, 1.0)
