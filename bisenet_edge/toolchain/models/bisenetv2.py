@@ -9,11 +9,12 @@ they leave open is built as in the public PyTorch implementation that most users
 - the head's width C_t = 1024 (the paper studies several).
 
 With these choices it has that implementation's 3,358,627 parameters for 19 classes (boosters left out) and
-24.6 * 10**9 multiply-adds at 1024x512. The paper prints 21.15 "GFLOPs" without saying what was counted; no
-reading of its table 1 that we tried gives that number.
+24.6 * 10**9 multiply-adds at 1024x512. The paper prints 21.15 "GFLOPs" without saying what was counted;
+its table 1, read as it stands, gives more.
 
-Different here: up-sampling of the gates is bilinear with half-pixel centres; boosters are a 3x3 convolution of
-128 channels and a classifier, and give logits at their own resolution, without up-sampling layers of their own.
+Different here: up-sampling of the gates is bilinear with half-pixel centres; boosters are a 3x3 convolution
+of 128 channels and a classifier, and give logits at their own resolution, without up-sampling layers of their
+own.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class GatherExpansion(nn.Module):
             expand = DepthwiseConvBn(in_channels, EXPANSION, stride)
             self.branch = nn.Sequential(gather, expand, DepthwiseConvBn(wide, relu=True), project)
             self.skip = nn.Sequential(
-                DepthwiseConvBn(in_channels, stride=stride), ConvBnRelu(in_channels, out_channels, 1, relu=False)
+                DepthwiseConvBn(in_channels, stride=stride),
+                ConvBnRelu(in_channels, out_channels, 1, relu=False),
             )
         self.relu = nn.ReLU(inplace=True)
 
@@ -146,7 +148,8 @@ class SemanticBranch(nn.Module):
             GatherExpansion(stage8, stage16, stride=2), GatherExpansion(stage16, stage16)
         )
         self.stage32 = nn.Sequential(
-            GatherExpansion(stage16, stage32, stride=2), *(GatherExpansion(stage32, stage32) for _ in range(3))
+            GatherExpansion(stage16, stage32, stride=2),
+            *(GatherExpansion(stage32, stage32) for _ in range(3)),
         )
         self.context = ContextEmbedding(stage32)
 

@@ -6,14 +6,14 @@ with *region convolutions*, which compute inside a region and give 0 outside (fi
 liuziwei7/region-conv). rho = 0.985 is the best of table 1.
 
 A region differs from picture to picture, so no static graph can skip the rest of it. This is the dense
-equivalent: every convolution runs everywhere and is masked where a neighbour would read it, which gives the same
-logits. **It saves nothing: the speed that the paper gains by leaving pixels out (table 3, figure 7) is not to
-be had from an exported graph**, and its cost here is that of all stages on all pixels.
+equivalent: every convolution runs everywhere and is masked where a neighbour would read it, which gives the
+same logits. **It saves nothing: the speed that the paper gains by leaving pixels out (table 3, figure 7) is
+not to be had from an exported graph**, and its cost here is that of all stages on all pixels.
 
-Our choices: the two convolutions are a 3x3 of 256 channels and a 1x1 (figure 2 gives no widths); max pooling in
-Reduction-B is masked like a convolution; what else is open is listed in `inception_resnet`. In training the
-main output is the cascade's: its loss trains each stage on its own pixels ("cascade training"), those
-of the auxiliary outputs train stages 1 and 2 on all pixels ("initial training"). The paper keeps batch
+Our choices: the two convolutions are a 3x3 of 256 channels and a 1x1 (figure 2 gives no widths); max pooling
+in Reduction-B is masked like a convolution; what else is open is listed in `inception_resnet`. In training
+the main output is the cascade's: its loss trains each stage on its own pixels ("cascade training"), those of
+the auxiliary outputs train stages 1 and 2 on all pixels ("initial training"). The paper keeps batch
 normalisation fixed meanwhile; that is the training recipe's matter.
 """
 

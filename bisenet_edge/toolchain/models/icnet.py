@@ -1,32 +1,32 @@
 """ICNet (Zhao et al., ECCV 2018, "ICNet for Real-Time Semantic Segmentation on High-Resolution Images").
 
-Layers, widths and strides are those of the network that the authors released (hszhao/ICNet), which is PSPNet50
-with half its channels in the form that the paper's section 3 describes: 6,699,987 parameters for 19 classes and
-29.0 * 10**9 multiply-adds at 2048x1024.
+Layers, widths and strides are those of the network that the authors released (hszhao/ICNet), which is
+PSPNet50 with half its channels in the form that the paper's section 3 describes: 6,699,987 parameters for 19
+classes and 29.0 * 10**9 multiply-adds at 2048x1024.
 
 Different here, without effect on parameters or multiply-adds:
-- Sides are multiples of 32, where the authors use 32 n + 1; every resize has half-pixel centres, so halving is
-  the average of 2x2 pixels.
-- The pyramid's average pooling takes any size: see `average_grid`.
-- The classifiers of the cascade label guidance (section 3.4), which the released network no longer has, are 1x1
-  convolutions, on what each fusion unit reads from below.
+- Sides are multiples of 32, where the authors use 32 n + 1; every resize has half-pixel centres, so halving
+  is the average of 2x2 pixels.
+- The pyramid's average pooling takes any size: see `pyramid`.
+- The classifiers of the cascade label guidance (section 3.4), which the released network no longer has, are
+  1x1 convolutions, on what each fusion unit reads from below.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bisenet_edge.toolchain.models.layers import ConvBnRelu
 from bisenet_edge.toolchain.models.network import Network, normalised, upsample
+from bisenet_edge.toolchain.models.pyramid import PyramidPooling
 
 FUSED = 128  # channels of the cascade feature fusion
 LOWEST = 256  # channels of the lowest branch when it is done
-BINS = (6, 3, 2, 1)
 
 
 class DilatedConvBn(nn.Module):
-    """3x3 convolution that keeps its size, batch normalisation, perhaps ReLU; [N, in, h, w] -> [N, out, h, w]."""
+    """3x3 convolution, batch normalisation, perhaps ReLU; [N, in, h, w] -> [N, out, h, w]."""
 
     def __init__(self, in_channels: int, out_channels: int, dilation: int, *, relu: bool = True) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class DilatedConvBn(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """ResNet's block of three convolutions, the first of them strided; [N, in, h, w] -> [N, out, h/s, w/s]."""
+    """ResNet's block of three convolutions, the first one strided; [N, in, h, w] -> [N, out, h/s, w/s]."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -58,34 +58,6 @@ class Bottleneck(nn.Module):
         identity = x if self.skip is None else self.skip(x)
         out: Tensor = self.relu(self.branch(x) + identity)
         return out
-
-
-def average_grid(x: Tensor, bins: int) -> Tensor:
-    """Averages over a grid of windows of one size; [N, C, h, w] -> [N, C, min(bins, h), min(bins, w)].
-
-    Where `bins` does not divide a side, the windows overlap, as in the authors' network (whose own windows at
-    33x65 these are, but for 3 bins: there they overlap more). Windows of one size are what ONNX and TensorRT
-    have; torch's adaptive pooling has windows of several sizes.
-    """
-    sides = int(x.shape[2]), int(x.shape[3])
-    counts = [min(bins, side) for side in sides]
-    strides = [side // count for side, count in zip(sides, counts)]
-    windows = [side - (count - 1) * stride for side, count, stride in zip(sides, counts, strides)]
-    return F.avg_pool2d(x, windows, strides)
-
-
-# Its windows depend on a shape, which torch.fx cannot look at: one node in the graph, not what is inside.
-fx.wrap("average_grid")
-
-
-class PyramidPooling(nn.Module):
-    """Adds averages over 6x6, 3x3, 2x2 and 1x1 regions (section 3.2); [N, C, h, w] -> the same shape."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        total = x
-        for bins in BINS:
-            total = total + upsample(average_grid(x, bins), x)
-        return total
 
 
 class CascadeFeatureFusion(nn.Module):
@@ -107,7 +79,8 @@ class CascadeFeatureFusion(nn.Module):
 
 
 class ICNet(Network):
-    """A cascade of the picture at 1, 1/2 and 1/4 of its size: few layers see the large one, many the small one.
+    """A cascade of the picture at 1, 1/2 and 1/4 of its size: few layers see the large one, many the small
+    one.
 
     A BGR picture, float [N, 3, H, W] in 0..255, gives
 

@@ -1,16 +1,17 @@
-"""Inception-ResNet-v2 in the three parts that Deep Layer Cascade cuts it into, at 1/8 of the picture throughout.
+"""Inception-ResNet-v2 in the parts that Deep Layer Cascade cuts it into, all at 1/8 of the picture.
 
-Stem and blocks: Li et al. 2017 (`dlc`), figure 2, right; reductions: Szegedy et al. 2017, figures 7 and 18 and
-table 1. The strides of both reductions are 1 (Li et al., figure 2 b: every map of a 512x512 picture is 64x64).
+Stem and blocks: Li et al. 2017 (`dlc`), figure 2, right; reductions: Szegedy et al. 2017, figures 7 and 18
+and table 1. The strides of both reductions are 1 (Li et al., figure 2 b: every map of a 512x512 picture is
+64x64).
 
 Our choices where these papers are silent or contradict themselves:
-- what follows a reduction that lost its stride is dilated by 2, then 4, so that it sees what it saw before (the
-  authors' region convolution takes dilations);
+- what follows a reduction that lost its stride is dilated by 2, then 4, so that it sees what it saw before
+  (the authors' region convolution takes dilations);
 - "same" padding everywhere;
-- blocks B and C add to the 1152 and 2144 channels that the reductions really give (both papers print 1154 and
+- blocks B and C add to the 1152 and 2144 channels that the reductions really give (Li et al. print 1154 and
   2048, which cannot be added to them);
-- the 1x1 convolution that ends a block is followed by batch normalisation, in place of the scaling by 0.1 to 0.3
-  that Szegedy et al. add against instability: it folds into the convolution.
+- the 1x1 convolution that ends a block is followed by batch normalisation, in place of the scaling by 0.1 to
+  0.3 that Szegedy et al. add against instability: it folds into the convolution.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ AFTER_B = 2144
 
 
 class DilatedConvBnRelu(nn.Module):
-    """Convolution of any kernel that keeps its size, batch normalisation, ReLU; [N, in, h, w] -> [N, out, h, w]."""
+    """Convolution of any kernel, batch normalisation, ReLU; [N, in, h, w] -> [N, out, h, w]."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: tuple[int, int], dilation: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: tuple[int, int], dilation: int = 1
+    ) -> None:
         super().__init__()
         padding = (dilation * (kernel[0] // 2), dilation * (kernel[1] // 2))
         self.conv = nn.Conv2d(
@@ -108,8 +111,8 @@ class ReductionA(nn.Module):
 class RegionBlock(nn.Module):
     """Blocks B and C: a residual block that works on a region alone (Li et al., figure 3 c).
 
-    Features [N, C, h, w] and region [N, 1, h, w], 1 inside and 0 outside -> features [N, C, h, w], outside the
-    region as they were. Every convolution gives 0 outside: that is what its neighbours read there.
+    Features [N, C, h, w] and region [N, 1, h, w], 1 inside and 0 outside -> features [N, C, h, w], outside
+    the region as they were. Every convolution gives 0 outside: that is what its neighbours read there.
     """
 
     def __init__(self, channels: int, widths: tuple[int, int, int], length: int, dilation: int) -> None:
@@ -122,7 +125,7 @@ class RegionBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor, region: Tensor) -> Tensor:
-        # 1x1 convolutions mix no positions: what they read outside reaches the outside alone, masked at the end.
+        # 1x1 convolutions mix no positions: what they read outside stays outside, and is masked at the end.
         branch = self.across(self.along(self.reduce(x) * region) * region)
         branch = self.project(torch.cat([self.branch1(x), branch], dim=1)) * region
         out: Tensor = self.relu(x + branch)

@@ -1,17 +1,19 @@
-"""SQ (Treml et al., 2016, "Speeding up Semantic Segmentation for Autonomous Driving", MLITS at NIPS).
+"""SQ (Treml et al., NIPS workshops 2016, "Speeding up Semantic Segmentation for Autonomous Driving").
 
-What its abstract fixes: ELU activations, a SqueezeNet-like encoder, parallel dilated convolutions behind it, and
-a decoder of SharpMask-like refinement modules. What two public implementations read out of the paper alike, and
-we follow: the encoder is SqueezeNet 1.1 without its classifier, the dilated convolutions are 3x3 and summed,
-every refinement puts a 3x3 convolution on the encoder's features, concatenates and mixes with another one, and
+Its abstract fixes: ELU activations, a SqueezeNet-like encoder, parallel dilated convolutions behind it, and a
+decoder of SharpMask-like refinement modules. Two public implementations (osmr/imgclsmob, zh320's real-time
+collection) read alike out of the paper, which we had no text of: the dilated convolutions are 3x3 and summed;
+a refinement puts a 3x3 convolution on the encoder's features, concatenates, and mixes with another one;
 transposed convolutions double the resolution, up to the picture's own.
 
-Where those two differ or we know nothing, this is our choice:
+Where those two differ, or neither says why, this is our choice:
+
+- the encoder is SqueezeNet 1.1 without its classifier (the other reading begins with 96 channels);
 - dilations 1, 2, 4 and 8;
-- widths of the decoder mirror the encoder (256 at 1/8, 128 at 1/4, 64 at 1/2), kernels of the transposed
-  convolutions are 4x4, in two strides an even cover. That gives 9.5 million parameters and 278 * 10**9
-  multiply-adds at 2048x1024, where Li et al. (CVPR 2019, DFANet, table 5) print 270 "G" for SQ, and 28.3 "G"
-  for ICNet, which has 29.0 * 10**9 multiply-adds;
+- the widths of the decoder mirror the encoder (256 at 1/8, 128 at 1/4, 64 at 1/2), and transposed
+  convolutions have 4x4 kernels, which cover the output evenly. That gives 9.5 million parameters and 278e9
+  multiply-adds at 2048x1024, where Li et al. (CVPR 2019, DFANet, table 5) print 270 "G" for SQ, in a
+  column that gives ICNet's 29.0e9 multiply-adds as 28.3;
 - no batch normalisation: SqueezeNet has none.
 """
 
@@ -87,8 +89,8 @@ class Refinement(nn.Module):
 class SQ(Network):
     """SqueezeNet 1.1 with ELU, parallel dilated convolutions, and three refinements.
 
-    A BGR picture, float [N, 3, H, W] in 0..255, gives logits [N, C, H, W]; in training as a tuple of one, since
-    it has no auxiliary heads.
+    A BGR picture, float [N, 3, H, W] in 0..255, gives logits [N, C, H, W]; in training as a tuple of one,
+    since it has no auxiliary heads.
     """
 
     logits_stride = 1
@@ -100,7 +102,12 @@ class SQ(Network):
         self.stage4 = nn.Sequential(_halve(), Fire(64, 128), Fire(128, 128))
         self.stage8 = nn.Sequential(_halve(), Fire(128, 256), Fire(256, 256))
         self.stage16 = nn.Sequential(
-            _halve(), Fire(256, 384), Fire(384, 384), Fire(384, 512), Fire(512, 512), ParallelDilated(512, 256)
+            _halve(),
+            Fire(256, 384),
+            Fire(384, 384),
+            Fire(384, 512),
+            Fire(512, 512),
+            ParallelDilated(512, 256),
         )
         self.refine8 = Refinement(256, 256)
         self.refine4 = Refinement(256, 128)
