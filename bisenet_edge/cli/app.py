@@ -45,6 +45,7 @@ class LazyGroup(click.Group):
 
 
 COMMANDS = {
+    "data": ("data", "Look at a data set before training on it."),
     "train": ("train", "Train a network with the paper's recipe."),
     "export": ("export", "Turn a checkpoint into an artifact, in INT8 with --int8."),
     "calibrate": ("calibrate", "Choose the pictures that INT8 is calibrated on."),

@@ -12,7 +12,14 @@ from typing import Dict, Tuple
 
 from bisenet_edge.errors import DatasetError
 from bisenet_edge.labels import CAMVID, IGNORE_INDEX
-from bisenet_edge.runtime.datasets.files import FileDataset, Listing, count_note, folder_listing
+from bisenet_edge.runtime.datasets.files import (
+    FileDataset,
+    Found,
+    Listing,
+    count_note,
+    find_in_folders,
+    pair_up,
+)
 from bisenet_edge.runtime.datasets.label_files import ColourCode, Rgb, plain_ids
 
 VOID = 11
@@ -110,9 +117,9 @@ def open_split(uri: str, root: Path, split: str) -> FileDataset:
         DatasetError: none of them is here, or a folder is missing or empty.
     """
     if (root / split / "images").is_dir():
-        return _of_ids(uri, split, folder_listing(root / split / "images", root / split / "labels"))
+        return _of_ids(uri, split, find_in_folders(root / split / "images", root / split / "labels"))
     if (root / f"{split}annot").is_dir():
-        return _of_ids(uri, split, folder_listing(root / split, root / f"{split}annot"))
+        return _of_ids(uri, split, find_in_folders(root / split, root / f"{split}annot"))
     if (root / ORIGINAL_IMAGES).is_dir():
         return _originals(uri, split, root)
     raise DatasetError(
@@ -127,23 +134,23 @@ def _is_split(root: Path, split: str) -> bool:
     return (root / split / "images").is_dir() or (root / f"{split}annot").is_dir()
 
 
-def _of_ids(uri: str, split: str, listing: Listing) -> FileDataset:
+def _of_ids(uri: str, split: str, found: Found) -> FileDataset:
+    listing = pair_up(found)
     code = plain_ids(len(CAMVID), (VOID, IGNORE_INDEX))
     notes = count_note(len(listing.pairs), PUBLISHED[split], f"CamVid {split}")
     return FileDataset(uri, split, CAMVID, Listing(listing.pairs, listing.faults, notes), code)
 
 
 def _originals(uri: str, split: str, root: Path) -> FileDataset:
-    whole = folder_listing(root / ORIGINAL_IMAGES, root / ORIGINAL_LABELS, label_ending="_L")
-    names = set(official_split(split))
-    pairs = tuple(pair for pair in whole.pairs if pair.name in names)
-    notes = count_note(len(pairs), PUBLISHED[split], f"CamVid {split}")
-    known = names.union(*(official_split(other) for other in PUBLISHED))
-    strangers = [pair.image.name for pair in whole.pairs if pair.name not in known]
-    if strangers:
+    whole = find_in_folders(root / ORIGINAL_IMAGES, root / ORIGINAL_LABELS, label_ending="_L")
+    listing = pair_up(whole.only(set(official_split(split))))
+    notes = count_note(len(listing.pairs), PUBLISHED[split], f"CamVid {split}")
+    known = {name for other in PUBLISHED for name in official_split(other)}
+    strangers = [path.name for name, path in whole.pictures if name not in known]
+    if strangers and split == "train":  # told once
         notes += (f"{len(strangers)} pictures belong to no split, the first is {strangers[0]}",)
     pairs_of_colours = tuple(original_classes().values())
     code = ColourCode(
         f"{len(pairs_of_colours)} colours, grouped into {len(CAMVID)} classes", pairs_of_colours
     )
-    return FileDataset(uri, split, CAMVID, Listing(pairs, whole.faults, notes), code)
+    return FileDataset(uri, split, CAMVID, Listing(listing.pairs, listing.faults, notes), code)

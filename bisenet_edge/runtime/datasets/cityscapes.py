@@ -12,7 +12,7 @@ from typing import Dict, List, Tuple
 
 from bisenet_edge.errors import DatasetError, unknown_name
 from bisenet_edge.labels import CITYSCAPES, IGNORE_INDEX
-from bisenet_edge.runtime.datasets.files import FileDataset, Listing, count_note, pair_up
+from bisenet_edge.runtime.datasets.files import FileDataset, Found, Listing, count_note, pair_up
 from bisenet_edge.runtime.datasets.label_files import LabelCode, mapped_ids, plain_ids
 
 OPTIONS = {"labels": ""}
@@ -79,7 +79,7 @@ def _listing(pictures: List[Path], labels: Path, ending: str) -> Listing:
     named = [(path.name[: -len(_IMAGE_ENDING)], path) for path in pictures]
     files = {path.name[: -len(ending)]: path for path in labels.glob(f"*/*{ending}")}
     expected = {name: labels / path.parent.name / f"{name}{ending}" for name, path in named}
-    return pair_up(named, files, expected)
+    return pair_up(Found(tuple(named), files, expected))
 
 
 def _code(form: str) -> LabelCode:

@@ -13,7 +13,7 @@ from typing import Dict, Optional, Tuple
 
 from bisenet_edge.errors import DatasetError
 from bisenet_edge.labels import COCO_STUFF
-from bisenet_edge.runtime.datasets.files import FileDataset, Listing, count_note, folder_listing
+from bisenet_edge.runtime.datasets.files import FileDataset, Listing, count_note, find_in_folders, pair_up
 from bisenet_edge.runtime.datasets.label_files import mapped_ids
 
 PUBLISHED = {"train": 118287, "val": 5000}
@@ -66,7 +66,7 @@ def open_split(uri: str, root: Path, split: str) -> FileDataset:
             )
     assert images is not None
     assert labels is not None
-    found = folder_listing(images, labels)
+    found = pair_up(find_in_folders(images, labels))
     notes = count_note(len(found.pairs), PUBLISHED[split], f"COCO-Stuff {split}")
     code = mapped_ids(
         "ids of stuffthingmaps, 91..181 = stuff, all else = unlabeled",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Tuple
+from typing import Container, Dict, List, Mapping, Tuple
 
 import cv2
 import numpy as np
@@ -129,8 +129,28 @@ def sample_sha256(sample: Sample) -> str:
     return hashlib.sha256(np.ascontiguousarray(sample.image).tobytes()).hexdigest()
 
 
-def folder_listing(images: Path, labels: Path, label_ending: str = "") -> Listing:
-    """Pair the pictures of a folder with the label files of another: `a.jpg` and `a{label_ending}.png`.
+@dataclass(frozen=True)
+class Found:
+    """Pictures and label files before they are paired.
+
+    Attributes:
+        pictures: (name, path), in order.
+        labels: label file by name.
+        expected: by the name of a picture, where its label should be.
+    """
+
+    pictures: Tuple[Tuple[str, Path], ...]
+    labels: Mapping[str, Path]
+    expected: Mapping[str, Path]
+
+    def only(self, names: Container[str]) -> Found:
+        """Those of some names."""
+        pictures = tuple((name, path) for name, path in self.pictures if name in names)
+        return Found(pictures, {n: p for n, p in self.labels.items() if n in names}, self.expected)
+
+
+def find_in_folders(images: Path, labels: Path, label_ending: str = "") -> Found:
+    """The pictures of one folder and the label files of another: `a.jpg` and `a{label_ending}.png`.
 
     Raises:
         DatasetError: a folder does not exist, or has no pictures.
@@ -145,39 +165,28 @@ def folder_listing(images: Path, labels: Path, label_ending: str = "") -> Listin
     for path in sorted(labels.iterdir(), key=lambda p: (p.suffix.lower() == ".png", p.name)):
         if path.suffix.lower() in _LABEL_SUFFIXES and path.stem.endswith(label_ending):
             files[path.stem[: len(path.stem) - len(label_ending)]] = path  # a PNG comes last, and wins
-    return pair_up(
-        [(picture.stem, picture) for picture in pictures],
-        files,
-        {picture.stem: labels / f"{picture.stem}{label_ending}.png" for picture in pictures},
-    )
+    expected = {picture.stem: labels / f"{picture.stem}{label_ending}.png" for picture in pictures}
+    return Found(tuple((picture.stem, picture) for picture in pictures), files, expected)
 
 
-def pair_up(
-    pictures: Iterable[Tuple[str, Path]], labels: Mapping[str, Path], expected: Mapping[str, Path]
-) -> Listing:
-    """Pair pictures and label files by name.
-
-    Args:
-        pictures: (name, path), in order.
-        labels: label file by name.
-        expected: by the name of a picture, where its label should be.
-    """
+def pair_up(found: Found) -> Listing:
+    """Pair pictures and label files by name."""
     pairs: List[Pair] = []
     missing: List[Tuple[str, Path]] = []
     twins: List[Tuple[Path, Path]] = []
     seen: Dict[str, Path] = {}
-    for name, path in pictures:
+    for name, path in found.pictures:
         if name in seen:
             twins.append((seen[name], path))
-        elif name in labels:
-            pairs.append(Pair(name, path, labels[name]))
+        elif name in found.labels:
+            pairs.append(Pair(name, path, found.labels[name]))
         else:
             missing.append((name, path))
         seen.setdefault(name, path)
-    orphans = sorted(path for name, path in labels.items() if name not in seen)
+    orphans = sorted(path for name, path in found.labels.items() if name not in seen)
     faults: List[FileFaultError] = []
     if missing:
-        faults.append(_no_label(missing, len(seen), expected))
+        faults.append(_no_label(missing, len(seen), found.expected))
     if twins:
         first, second = twins[0]
         faults.append(

@@ -8,7 +8,7 @@ from typing import List, Tuple
 from bisenet_edge.config import read_toml
 from bisenet_edge.errors import ConfigError, DatasetError
 from bisenet_edge.labels import LabelSet
-from bisenet_edge.runtime.datasets.files import FileDataset, Listing, folder_listing
+from bisenet_edge.runtime.datasets.files import FileDataset, find_in_folders, pair_up
 from bisenet_edge.runtime.datasets.label_files import plain_ids
 
 EVERY_NTH_IS_VAL = 5  # of a folder without splits of its own, in the order of the names
@@ -29,7 +29,7 @@ def open_split(uri: str, root: Path, split: str) -> FileDataset:
     labels = read_labels_toml(root / "labels.toml")
     code = plain_ids(len(labels))
     if any((root / name).is_dir() for name in ("train", "val", "test")):
-        listing = folder_listing(root / split / "images", root / split / "labels")
+        listing = pair_up(find_in_folders(root / split / "images", root / split / "labels"))
         return FileDataset(uri, split, labels, listing, code)
     if split == "test":
         raise DatasetError(
@@ -37,18 +37,18 @@ def open_split(uri: str, root: Path, split: str) -> FileDataset:
             got=str(root),
             expected="test/images and test/labels beside train/ and val/",
         )
-    whole = folder_listing(root / "images", root / "labels")
-    if len(whole.pairs) < EVERY_NTH_IS_VAL:
-        whole.refuse_gaps()
+    whole = find_in_folders(root / "images", root / "labels")
+    names = sorted({name for name, _ in whole.pictures})
+    if len(names) < EVERY_NTH_IS_VAL:
         raise DatasetError(
             "too few pictures to split into train and val",
-            got=f"{len(whole.pairs)} in {root / 'images'}",
+            got=f"{len(names)} in {root / 'images'}",
             expected=f"at least {EVERY_NTH_IS_VAL}, or folders train/ and val/ with images/ and labels/ each",
         )
-    of_val = [(i % EVERY_NTH_IS_VAL == 0) == (split == "val") for i in range(1, len(whole.pairs) + 1)]
-    pairs = tuple(pair for pair, chosen in zip(whole.pairs, of_val) if chosen)
-    # A gap stands in both splits: nobody knows to which one the picture would belong.
-    return FileDataset(uri, split, labels, Listing(pairs, whole.faults), code)
+    val = set(names[EVERY_NTH_IS_VAL - 1 :: EVERY_NTH_IS_VAL])
+    # A label without a picture belongs to train: it must be told once.
+    chosen = val if split == "val" else {*names, *whole.labels} - val
+    return FileDataset(uri, split, labels, pair_up(whole.only(chosen)), code)
 
 
 def read_labels_toml(path: Path) -> LabelSet:
