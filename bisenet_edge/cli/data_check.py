@@ -25,8 +25,8 @@ SIZES_TOLD = 4
 def command(spec: str, split: str, as_json: bool) -> int:
     """Read every picture and label of a data set, count what it has, and tell all that is wrong with it.
 
-    URI is cityscapes:PATH, camvid:PATH, coco-stuff:PATH, folder:PATH or synthetic:. Exit code 1 when there is
-    a problem.
+    URI is cityscapes:PATH[?labels=ids|trainids], camvid:PATH, coco-stuff:PATH, folder:PATH or synthetic:.
+    Exit code 1 when there is a problem.
     """
     from bisenet_edge.errors import unknown_name
     from bisenet_edge.runtime.datasets.opening import SPLITS

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
@@ -24,9 +23,7 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.datasets.faults import Fault, FileFaultError
 from bisenet_edge.runtime.datasets.files import FileDataset
 from bisenet_edge.runtime.datasets.opening import scan, splits_of
-from bisenet_edge.runtime.machine import usable_cores
-
-_AHEAD = 32  # pictures per thread that are asked for at once: what Ctrl-C still waits for
+from bisenet_edge.runtime.datasets.reading import in_threads
 
 
 @dataclass
@@ -234,13 +231,7 @@ def _counts(dataset: Dataset) -> SplitSurvey:
 
 
 def _looks(dataset: Dataset) -> Iterator[Union[_Look, List[FileFaultError]]]:
-    """One result per picture, in order. OpenCV and hashlib let other threads run while they work."""
-    threads = usable_cores()
-    step = threads * _AHEAD
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(dataset), step):
-            indices = range(start, min(start + step, len(dataset)))
-            yield from pool.map(lambda index: _look(dataset, index), indices)
+    return in_threads(lambda index: _look(dataset, index), len(dataset))
 
 
 def _look(dataset: Dataset, index: int) -> Union[_Look, List[FileFaultError]]:
