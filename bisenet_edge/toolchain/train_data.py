@@ -45,7 +45,7 @@ def load_data(recipe: Recipe, progress: Progress = quiet) -> TrainData:
                 got=f"{other.uri}: {len(other.labels)} classes of '{other.labels.name}'",
                 expected=f"{len(sets[0].labels)} classes of '{sets[0].labels.name}'",
             )
-    train_samples = Samples(sets)
+    train_samples = Samples(sets, MEMORY_BUDGET_MB)
     train_samples.fill(progress)
     # Train goes first: every epoch reads it. Val is read to the end, so that the first evaluation, epochs
     # later, does not meet a broken file.

@@ -17,7 +17,6 @@ import numpy as np
 
 from bisenet_edge.dataset import Dataset
 from bisenet_edge.errors import BisenetEdgeError, DatasetError
-from bisenet_edge.frame import Size
 from bisenet_edge.labels import IGNORE_INDEX, LabelSet
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.datasets.faults import Fault, FileFaultError
@@ -47,7 +46,7 @@ class SplitSurvey:
     Attributes:
         pictures, labels: files on disk, with or without the other.
         code: how the label files are read; "" for drawn pictures.
-        sizes: size -> number of pictures.
+        sizes: "WxH" -> number of pictures.
         pixels: int64 [256], pixels per train id, 255 = void.
         shown: int64 [256], pictures that show a train id.
     """
@@ -57,7 +56,7 @@ class SplitSurvey:
     pictures: int
     labels: int
     code: str
-    sizes: Counter = field(default_factory=Counter)
+    sizes: Counter[str] = field(default_factory=Counter)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     shown: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
 
@@ -97,7 +96,7 @@ class SplitSurvey:
             "labels": self.labels,
             "read": self.read,
             "label_files": self.code,
-            "sizes": {str(size): count for size, count in self.sizes.most_common()},
+            "sizes": dict(self.sizes.most_common()),
             "void_pixels": int(self.pixels[IGNORE_INDEX]),
             "void_share": _json_number(self.void_share),
             "classes": classes,
@@ -153,9 +152,9 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Look:
-    """What one picture and its label tell: counts int64 [256] per train id, SHA-256 of the pixels."""
+    """What one picture and its label tell: "WxH", int64 [256] pixels per train id, SHA-256 of the picture."""
 
-    size: Size
+    size: str
     counts: np.ndarray
     digest: bytes
 
@@ -248,7 +247,7 @@ def _look(dataset: Dataset, index: int) -> Union[_Look, List[FileFaultError]]:
     height, width = sample.label.shape
     counts = np.bincount(sample.label.ravel(), minlength=256)
     digest = hashlib.sha256(np.ascontiguousarray(sample.image).data).digest()
-    return _Look(Size(width, height), counts, digest)
+    return _Look(f"{width}x{height}", counts, digest)
 
 
 def _path(dataset: Dataset, index: int) -> Path:
