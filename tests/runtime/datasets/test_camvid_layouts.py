@@ -53,6 +53,14 @@ def test_the_32_colours_and_their_11_classes_are_the_published_ones():
     assert {train_id for _, train_id in original_classes().values()} == {*range(11), 255}
 
 
+def test_the_guide_tells_the_same_groups():
+    guide = (Path(__file__).resolve().parents[3] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in guide.splitlines() if line.count("|") == 3]
+    told = {member: row[0] for row in rows for member in row[1].split(", ") if row[0] in CAMVID.names}
+    groups = {name: i for name, (_, i) in official().items() if i != 255}
+    assert told == {name: CAMVID.names[i] for name, i in groups.items()}
+
+
 def test_colours_of_the_originals_become_class_ids(tmp_path):
     label, ids = painted()
     camvid_originals(tmp_path, label, ONE_OF_EACH)
