@@ -29,8 +29,15 @@ class TrainData:
     labels: LabelSet
 
 
-def load_data(recipe: Recipe, progress: Progress = quiet) -> TrainData:
-    """Open all train splits and the first val split, and read what fits into memory (`MEMORY_BUDGET_MB`).
+def load_data(
+    recipe: Recipe, progress: Progress = quiet, *, budget_mb: float = MEMORY_BUDGET_MB
+) -> TrainData:
+    """Open all train splits and the first val split, and read what fits into memory.
+
+    Args:
+        recipe: whose data sets.
+        progress: called after each picture.
+        budget_mb: what decoded pictures may fill (2^20 bytes), train and val together.
 
     Raises:
         DatasetError: data sets of different classes, or a file that cannot be read; what does not fit is read
@@ -45,11 +52,11 @@ def load_data(recipe: Recipe, progress: Progress = quiet) -> TrainData:
                 got=f"{other.uri}: {len(other.labels)} classes of '{other.labels.name}'",
                 expected=f"{len(sets[0].labels)} classes of '{sets[0].labels.name}'",
             )
-    train_samples = Samples(sets, MEMORY_BUDGET_MB)
+    train_samples = Samples(sets, budget_mb)
     train_samples.fill(progress)
     # Train goes first: every epoch reads it. Val is read to the end, so that the first evaluation, epochs
     # later, does not meet a broken file.
-    val_samples = Samples([val], MEMORY_BUDGET_MB - train_samples.kept_mb)
+    val_samples = Samples([val], budget_mb - train_samples.kept_mb)
     val_samples.fill(progress, to_the_end=True)
     return TrainData(train_samples, val_samples, sets[0].labels)
 

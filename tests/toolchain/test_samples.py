@@ -9,7 +9,6 @@ import pytest
 from bisenet_edge.dataset import Sample
 from bisenet_edge.errors import DatasetError
 from bisenet_edge.labels import CAMVID
-from bisenet_edge.toolchain import train_data
 from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.samples import Samples
 from bisenet_edge.toolchain.train_data import load_data
@@ -108,11 +107,12 @@ def recipe_of(*uris: str) -> Recipe:
     return Recipe("bisenet-xception39", uris, crop="64x64")
 
 
-def test_training_data_keep_within_one_budget(monkeypatch):
-    monkeypatch.setattr(train_data, "MEMORY_BUDGET_MB", 3 * 64 * 48 * 4 / 2**20)
-    data = load_data(recipe_of("synthetic:?count=2&size=64x48", "synthetic:?count=4&size=64x48&seed=1"))
+def test_training_data_keep_within_one_budget():
+    budget_mb = 3 * 64 * 48 * 4 / 2**20
+    recipe = recipe_of("synthetic:?count=2&size=64x48", "synthetic:?count=4&size=64x48&seed=1")
+    data = load_data(recipe, budget_mb=budget_mb)
     assert len(data.train) == 6
     assert len(data.val) == 2
-    assert data.train.kept_mb + data.val.kept_mb <= train_data.MEMORY_BUDGET_MB
+    assert data.train.kept_mb + data.val.kept_mb <= budget_mb
     assert data.train[5].name == "synthetic-train-1-000003"
     assert data.train[5].image.shape == (48, 64, 3)

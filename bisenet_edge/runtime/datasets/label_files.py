@@ -55,14 +55,7 @@ class IdCode:
         data = _read_bytes(path)
         header = _png_of(data, path, "an 8-bit PNG of class ids")
         if header.colour_type not in (GREY, PALETTE):
-            raise FileFaultError(
-                Fault.COLOURS,
-                path,
-                "a label image is not a map of class ids",
-                got=f"{path}: colours",
-                expected="8 bits, one channel, each value a class id (not colours)",
-                fix="export the labels as ids (an 'indexed' or 'grey' PNG), one value per class",
-            )
+            raise _colours(data, path)
         if header.depth > 8:
             raise FileFaultError(
                 Fault.DEEP_LABEL,
@@ -210,6 +203,21 @@ def _png_of(data: bytes, path: Path, expected: str) -> PngHeader:
 def _other_format(data: bytes) -> Optional[str]:
     signatures = {b"\xff\xd8\xff": "JPEG", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"GIF8": "GIF"}
     return next((name for start, name in signatures.items() if data.startswith(start)), None)
+
+
+def _colours(data: bytes, path: Path) -> FileFaultError:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    grey = image is not None and (image == image[..., :1]).all()
+    return FileFaultError(
+        Fault.COLOURS,
+        path,
+        "a label image is not a map of class ids",
+        got=f"{path}: {'three equal channels' if grey else 'colours'}",
+        expected="8 bits, one channel, each value a class id (not colours)",
+        fix="save one of the channels alone, as a grey PNG"
+        if grey
+        else "export the labels as ids (an 'indexed' or 'grey' PNG), one value per class",
+    )
 
 
 def _broken(path: Path, expected: str) -> FileFaultError:

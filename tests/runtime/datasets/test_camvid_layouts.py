@@ -55,7 +55,7 @@ def test_the_32_colours_and_their_11_classes_are_the_published_ones():
 
 def test_the_guide_tells_the_same_groups():
     guide = (Path(__file__).resolve().parents[3] / "docs" / "datasets.md").read_text(encoding="utf-8")
-    rows = [line.strip("| ").split(" | ") for line in guide.splitlines() if line.count("|") == 3]
+    rows = [line.strip("| ").split(" | ") for line in guide.splitlines() if " | " in line]
     told = {member: row[0] for row in rows for member in row[1].split(", ") if row[0] in CAMVID.names}
     groups = {name: i for name, (_, i) in official().items() if i != 255}
     assert told == {name: CAMVID.names[i] for name, i in groups.items()}

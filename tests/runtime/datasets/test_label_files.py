@@ -75,8 +75,9 @@ def fault_of(path, classes=3):
 @pytest.mark.parametrize(
     ("label", "fault", "fix"),
     [
-        (np.zeros((4, 4, 3), np.uint8), Fault.COLOURS, "export the labels as ids"),
-        (np.zeros((4, 4, 4), np.uint8), Fault.COLOURS, "export the labels as ids"),
+        (np.full((4, 4, 3), (0, 0, 128), np.uint8), Fault.COLOURS, "export the labels as ids"),
+        (np.full((4, 4, 4), (0, 0, 128, 255), np.uint8), Fault.COLOURS, "export the labels as ids"),
+        (np.ones((4, 4, 3), np.uint8), Fault.COLOURS, "one of the channels"),
         (np.zeros((4, 4), np.uint16), Fault.DEEP_LABEL, "instance ids"),
         (of_values(1, 2, 3), Fault.OFF_BY_ONE, "subtract 1"),
         (of_values(0, 1, 3), Fault.OUT_OF_RANGE, "check that"),
