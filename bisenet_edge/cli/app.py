@@ -45,6 +45,7 @@ class LazyGroup(click.Group):
 
 
 COMMANDS = {
+    "data": ("data", "Look at a data set before training on it."),
     "train": ("train", "Train a network with the paper's recipe."),
     "import": ("import_", "Take over the weights of a public BiSeNet implementation."),
     "export": ("export", "Turn a checkpoint into an artifact, in INT8 with --int8."),

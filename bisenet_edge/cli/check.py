@@ -14,6 +14,7 @@ from bisenet_edge.cli.app import EXIT_GATE
 from bisenet_edge.cli.options import (
     artifact_argument,
     backend_option,
+    data_option,
     find_artifact,
     json_option,
     refuse_null,
@@ -24,8 +25,8 @@ from bisenet_edge.cli.render import Bars, emit, next_command
 
 @click.command("check")
 @artifact_argument
-@click.option("--data", required=True, metavar="URI", help="camvid:PATH, folder:PATH or synthetic:.")
-@click.option("--split", default="val", show_default=True, help="train or val.")
+@data_option
+@click.option("--split", default="val", show_default=True, help="train, val or test.")
 @click.option("--max-drop", type=float, help="Points of mIoU that INT8 may lose; more is exit code 3.")
 @click.option("--max-class-drop", type=float, help="Likewise, points of IoU of any one class.")
 @click.option("--precision", default="int8", show_default=True, help="What is held against FP32.")

@@ -37,7 +37,11 @@ def add_parsers(
     measured = commands.add_parser(
         "check", parents=[common], help="mIoU of the engine beside FP32 (exit 3: it drops too much)"
     )
-    measured.add_argument("--data", required=True, help="camvid:PATH, folder:PATH or synthetic:")
+    measured.add_argument(
+        "--data",
+        required=True,
+        help="cityscapes:PATH, camvid:PATH, coco-stuff:PATH, folder:PATH or synthetic:",
+    )
     measured.add_argument("--split", default="val", help="train or val")
     measured.add_argument("--precision", default="int8", help="what is held against FP32")
     measured.add_argument("--backend", default="auto")
