@@ -32,8 +32,8 @@ def evaluation_text(section: Mapping[str, Any], *, confusion: bool = False) -> s
 
 def confusion_text(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """Rows are labels, columns masks (by number), cells per cent of the label's pixels; under half: a dot."""
-    width = max(3, len(str(len(classes) - 1)) + 1)
-    names = [f"{index:>{width - 1}} {name}" for index, name in enumerate(classes)]
+    width = 4  # " 100"
+    names = [f"{index:>3} {name}" for index, name in enumerate(classes)]
     left = max(map(len, names))
     lines = ["confusion: % of a label's pixels (row) that the mask takes for a class (column)"]
     lines.append(" " * left + "".join(f"{index:>{width}}" for index in range(len(classes))))
