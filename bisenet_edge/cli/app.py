@@ -51,6 +51,7 @@ COMMANDS = {
     "export": ("export", "Turn a checkpoint into an artifact, in INT8 with --int8."),
     "calibrate": ("calibrate", "Choose the pictures that INT8 is calibrated on."),
     "check": ("check", "Measure the accuracy drop of INT8 against FP32."),
+    "evaluate": ("evaluate", "Measure mIoU and the confusion matrix of a checkpoint or an artifact."),
     "lint": ("lint", "Say which convolutions will not run in INT8, and why."),
     "compile": ("compile", "Build and test the TensorRT engines of an artifact, on the device."),
     "profile": ("profile", "Measure latency, INT8, BF16 and FP32 side by side."),

@@ -30,6 +30,7 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.resources import replace_when_written
 from bisenet_edge.runtime.accuracy import compare
 from bisenet_edge.runtime.datasets import open_dataset
+from bisenet_edge.runtime.evaluation.evaluate import EngineOptions
 from bisenet_edge.runtime.fit import Fit
 from bisenet_edge.runtime.machine import describe_machine
 from bisenet_edge.runtime.profile.payoff import Payoff, int8_pays
@@ -168,7 +169,7 @@ def _payoff(artifact: Artifact, options: Int8Options | None, progress: Progress)
     if options.gate is None or payoff.chosen in ("int8", "fp32"):
         return payoff
     dataset = open_dataset(gate_data(options, artifact.manifest.size), "val")
-    comparison = compare(artifact, dataset, payoff.chosen, backend="cpu", progress=progress)
+    comparison = compare(artifact, dataset, payoff.chosen, EngineOptions("cpu"), progress)
     if comparison.passes(options.gate):
         return payoff
     name, drop = payoff.chosen.upper(), comparison.drop_points

@@ -64,6 +64,20 @@ def lower(path: Path) -> bytes:
     return graph.serialize()
 
 
+def ending_in_logits(path: Path) -> bytes:
+    """Read a model file and cut its end off; nothing else is changed.
+
+    Returns:
+        an ONNX model: frame uint8 [1, H, W, 3] -> logits [1, C, h, w].
+
+    Raises:
+        BackendError: as `lower`.
+    """
+    graph = _Graph(path)
+    _cut_at_logits(graph)
+    return graph.serialize()
+
+
 class _Graph:
     """An ONNX graph that is being edited.
 
@@ -78,9 +92,9 @@ class _Graph:
             from google.protobuf.message import DecodeError
         except ModuleNotFoundError as error:
             raise BackendError(
-                "ONNX Runtime needs the package 'onnx' to prepare a graph for its integer kernels",
+                "ONNX Runtime needs the package 'onnx' to edit a graph before it runs it",
                 got=f"no module '{error.name}'",
-                fix="pip install onnx   (or --backend reference: the graph as it stands, slow)",
+                fix="pip install onnx   (or, for masks, --backend reference: the graph as it stands, slow)",
             ) from error
         self.onnx = onnx
         try:

@@ -71,6 +71,9 @@ class OpenVinoSession(Session):
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
         self._tail(self.run_network(frame), mask)
 
+    def _logits_of(self, frame: np.ndarray) -> np.ndarray:
+        return self.run_network(frame)
+
     def run_network(self, frame: np.ndarray) -> np.ndarray:
         """Logits of one frame (uint8 [H, W, 3]): float32 [C, h, w], valid until the next call."""
         self._frame[0] = frame
