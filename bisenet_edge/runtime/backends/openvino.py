@@ -13,7 +13,12 @@ import numpy as np
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime.backends.base import BF16, Session
-from bisenet_edge.runtime.backends.openvino_quantizers import round_weights, use_unsigned_codes
+from bisenet_edge.runtime.backends.openvino_input import CodeWriter, take_codes
+from bisenet_edge.runtime.backends.openvino_quantizers import (
+    quantize_before_pooling,
+    round_weights,
+    use_unsigned_codes,
+)
 from bisenet_edge.runtime.cell_argmax import CellArgmax
 
 INT8_TYPES = ("i8", "u8")
@@ -57,12 +62,15 @@ class OpenVinoSession(Session):
             core = openvino.Core()
             model = _cut_at_logits(core.read_model(str(path)))
             round_weights(model)
+            quantize_before_pooling(model)
             use_unsigned_codes(model)
+            codes = take_codes(model)
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BackendError("OpenVINO refuses a model", got=f"{path}: {error}") from error
         self._request = self._compiled.create_infer_request()
-        self._frame = self._request.get_input_tensor().data
+        self._input = self._request.get_input_tensor().data
+        self._writer = CodeWriter(self._input) if codes else None
         self._logits: np.ndarray = self._request.get_output_tensor().data[0]
         classes, height, width = self._logits.shape
         self._tail = CellArgmax(classes, (height, width), artifact.manifest.size.hw)
@@ -72,7 +80,10 @@ class OpenVinoSession(Session):
 
     def run_network(self, frame: np.ndarray) -> np.ndarray:
         """Logits of one frame (uint8 [H, W, 3]): float32 [C, h, w], valid until the next call."""
-        self._frame[0] = frame
+        if self._writer is not None:
+            self._writer.write(frame)
+        else:
+            self._input[0] = frame
         self._request.infer()
         return self._logits
 
