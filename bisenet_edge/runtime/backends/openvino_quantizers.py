@@ -81,7 +81,8 @@ def quantize_before_pooling(model: Any) -> int:
     """
     moved = 0
     for pooling in [o for o in model.get_ordered_ops() if o.get_type_name() == "MaxPool"]:
-        targets = list(pooling.output(0).get_target_inputs())
+        # Who reads where the maxima were (unpooling) would find other places among equal codes.
+        targets = [target for output in pooling.outputs() for target in output.get_target_inputs()]
         quantizer = targets[0].get_node()
         if len(targets) != 1 or quantizer.get_type_name() != "FakeQuantize":
             continue
