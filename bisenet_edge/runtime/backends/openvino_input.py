@@ -6,9 +6,9 @@ transposition, the quantizer, and a reorder back to pixels. Here the host turns 
 frame, and the graph begins with INT8 codes in the order in which its convolutions want them: no pass at all.
 
 A convolution of 3 channels also leaves most of a matrix unit empty: a row of a 7x7 kernel is 21 numbers wide,
-and the unit takes 64 at a time. Where all first convolutions have stride 2, each square of 2x2 pixels becomes one
-pixel of 12 channels and the 7x7 kernel one of 4x4 with stride 1 ("space to depth"): 4 rows of 48 numbers instead
-of 7 of 21. What a kernel gains by it are zeros, so all integer sums, and the masks, stay the same.
+and the unit takes 64 at a time. Where all first convolutions have stride 2, each square of 2x2 pixels becomes
+one pixel of 12 channels and the 7x7 kernel one of 4x4 with stride 1 ("space to depth"): 4 rows of 48 numbers
+instead of 7 of 21. What a kernel gains by it are zeros, so all integer sums, and the masks, stay the same.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def take_codes(model: Any) -> bool:
         model: an `openvino.Model` read from our Q/DQ graph, its weights rounded to codes.
 
     Returns:
-        whether it does: its input is now int8 [1, H, W, 3], or [1, H/2, W/2, 12] where every convolution of the
-        frame has stride 2. Otherwise (no quantizer behind the frame, or another scale) it is as before.
+        whether it does: its input is now int8 [1, H, W, 3], or [1, H/2, W/2, 12] where every convolution of
+        the frame has stride 2. Otherwise (no quantizer behind the frame, or another scale) it is as before.
     """
     frame = model.get_parameters()[0]
     values = _dequantized_frame(frame)
@@ -101,7 +101,7 @@ def _dequantized_frame(frame: Any) -> Optional[Any]:
     expected = ["Convert", "Transpose", *["Pad"] * padded, "Subtract", "Multiply", "FakeQuantize"]
     if kinds != [*expected, "Convert", "Convert", "Subtract", "Multiply"]:
         return None
-    known = {kind: operation for kind, operation in zip(expected, chain)}
+    known = dict(zip(expected, chain))
     quantizer, values = known["FakeQuantize"], chain[-1]
     low, high = float(constant(quantizer, 1).ravel()[0]), float(constant(quantizer, 2).ravel()[0])
     ends = float(constant(quantizer, 3).ravel()[0]), float(constant(quantizer, 4).ravel()[0])
