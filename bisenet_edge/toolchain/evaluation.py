@@ -21,7 +21,6 @@ from bisenet_edge.runtime.evaluation.segment import Segment, with_scorer
 from bisenet_edge.runtime.fit import Fit
 from bisenet_edge.toolchain.checkpoint import Checkpoint
 from bisenet_edge.toolchain.loop import device_of
-from bisenet_edge.toolchain.models.bisenet import LOGITS_STRIDE
 from bisenet_edge.toolchain.tensors import pad_to_stride, to_input
 
 
@@ -83,8 +82,8 @@ class TorchNetwork:
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self.module = module.to(device).eval()
         self.device = device
-        # What both sides of its input must be multiples of.
-        self._multiple = int(getattr(module, "input_multiple", LOGITS_STRIDE))
+        # What both sides of its input must be multiples of; a bare module is taken for a BiSeNet.
+        self._multiple = int(getattr(module, "input_multiple", 8))
 
     def logits(self, frame: np.ndarray) -> tuple[np.ndarray, int]:
         """Logits of a frame, as `Scorer` wants them."""

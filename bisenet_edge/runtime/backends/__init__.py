@@ -113,6 +113,7 @@ def open_session(
     *,
     backend: str = "auto",
     threads: int = 0,
+    throughput: bool = False,
     progress: Progress = quiet,
 ) -> Session:
     """Load an artifact into an engine.
@@ -124,6 +125,8 @@ def open_session(
             CPU as the manifest says.
         backend: one of `BACKENDS`.
         threads: CPU threads; 0 = as many as the process may use.
+        throughput: take several frames at a time where the engine can (`Session.in_flight`): more frames per
+            second, and each takes longer. For files; a camera wants its newest frame soon.
         progress: told while TensorRT builds an engine that is not in the cache, which takes minutes.
 
     Raises:
@@ -150,7 +153,7 @@ def open_session(
     if chosen == "openvino":
         from bisenet_edge.runtime.backends.openvino import OpenVinoSession
 
-        return OpenVinoSession(artifact, flavour, threads)
+        return OpenVinoSession(artifact, flavour, threads, throughput=throughput)
     from bisenet_edge.runtime.backends.onnxruntime import OnnxRuntimeSession, ReferenceSession
 
     session = ReferenceSession if chosen == "reference" else OnnxRuntimeSession

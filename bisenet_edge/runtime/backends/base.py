@@ -37,7 +37,8 @@ class Session(ABC):
 
     Attributes:
         backend: name of the engine ("tensorrt", "openvino", "onnxruntime", "reference", "null").
-        in_flight: how many frames may be submitted before the oldest must be finished.
+        in_flight: how many frames may be submitted before the oldest must be finished; an engine for which
+            that is a choice sets it before `Session.__init__`.
         precision: flavour that runs ("int8", "fp32", "bf16", ...).
         artifact: where the model came from: its size, labels and files.
     """
