@@ -149,7 +149,9 @@ def _same(lane: ProcessLane, material: Material) -> float:
     share = float(np.mean(masks == material.reference()))
     least = LEAST_SAME[ENTRANTS[lane.name].load_class().precision]
     if share < least:
-        raise LaneError(f"{lane.name}: {share:.2%} of the pixels are those of torch FP32, less than {least:.1%}")
+        raise LaneError(
+            f"{lane.name}: {share:.2%} of the pixels are those of torch FP32, less than {least:.1%}"
+        )
     return share
 
 
@@ -165,7 +167,5 @@ def rows_of(taken: Taken, same: dict[str, float]) -> tuple[Row, ...]:
         bursts = taken.bursts[name, job]
         extra = {key: float(np.median([b.extra[key] for b in bursts])) for key in bursts[0].extra}
         entrant = ENTRANTS[name].load_class()
-        rows.append(
-            Row(name, entrant.title, entrant.precision, job, summary, same.get(name), speedup, extra)
-        )
+        rows.append(Row(name, entrant.title, entrant.precision, job, summary, same.get(name), speedup, extra))
     return tuple(rows)

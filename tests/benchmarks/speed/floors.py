@@ -1,4 +1,4 @@
-"""How far a network is from what the machine could do: its operations and bytes over rates of the same run."""
+"""How far a network is from what the machine could do: operations and bytes over rates of the same run."""
 
 from __future__ import annotations
 
@@ -113,22 +113,22 @@ def _scaled(summary: Summary, factor: float) -> Summary:
 def jetson_estimates(material: Material) -> list[dict[str, Any]]:
     """The same on paper for every board whose file tells rates; `LABEL` says what it is."""
     artifact = Artifact.open(material.artifact)
-    found = []
-    for name in boards():
-        board = load_board(name)
-        for precision, flavour in JETSON_FLAVOURS.items():
-            costs = layer_costs(onnx.load(str(artifact.model_path(flavour))))
-            for estimate in estimates(board, precision, costs):
-                found.append(
-                    {
-                        "label": LABEL,
-                        "board": board.title,
-                        "mode": estimate.mode,
-                        "precision": precision,
-                        "compute_ms": estimate.compute_ms,
-                        "memory_ms": estimate.memory_ms,
-                        "at_least_ms": estimate.by_layer_ms,
-                        "notes": list(estimate.notes),
-                    }
-                )
-    return found
+    costs = {
+        precision: layer_costs(onnx.load(str(artifact.model_path(flavour))))
+        for precision, flavour in JETSON_FLAVOURS.items()
+    }
+    return [
+        {
+            "label": LABEL,
+            "board": board.title,
+            "mode": estimate.mode,
+            "precision": precision,
+            "compute_ms": estimate.compute_ms,
+            "memory_ms": estimate.memory_ms,
+            "at_least_ms": estimate.by_layer_ms,
+            "notes": list(estimate.notes),
+        }
+        for board in map(load_board, boards())
+        for precision in JETSON_FLAVOURS
+        for estimate in estimates(board, precision, costs[precision])
+    ]

@@ -36,7 +36,7 @@ class ProcessLane:
         self.jobs: list[str] = []
         self.prepare_s = self.load_s = 0.0
         # A file: a pipe that nobody reads fills up, and the worker would wait for ever.
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  closed by `close`
         self._process = subprocess.Popen(
             list(command),
             stdin=subprocess.PIPE,
@@ -131,6 +131,8 @@ def worker_environment() -> dict[str, str]:
     package = __package__ or "speed"
     root = Path(__file__).resolve().parents[package.count(".") + 1]
     checkout = Path(__file__).resolve().parents[3]
-    own = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")}
+    own = {
+        key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")
+    }
     paths = [str(root), str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**own, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "ORT_DISABLE_TELEMETRY": "1"}

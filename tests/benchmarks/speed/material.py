@@ -1,4 +1,4 @@
-"""What all contestants of one network and size share: weights, frames, graphs, and the masks to agree with."""
+"""What all contestants of one network and size share: weights, frames, graphs, masks to agree with."""
 
 from __future__ import annotations
 

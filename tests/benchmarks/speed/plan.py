@@ -17,10 +17,11 @@ SIZES = (TARGET_SIZE, Size(1280, 720), Size(1920, 1080))
 SCALING_SIZES = (Size(256, 128), Size(512, 256), TARGET_SIZE, Size(1024, 512), *SIZES[1:], Size(2048, 1024))
 QUICK_SIZE = Size(96, 64)
 HEAVY = ("torch-compile-fp32", "torch-compile-bf16")
-"""Compiling takes minutes for each network, size and number of threads: at `TARGET_SIZE` with the most threads
+"""Compiling takes minutes for each network, size and number of threads: the first size with the most threads
 only, unless asked for by name."""
 FOR_TARGETS = (
     "ours-int8",
+    "ours-int8-files",
     "ours-ort-int8",
     "ort-fp32",
     "ort-fp32-argmax",
@@ -33,7 +34,13 @@ START_S = {"torch": 6.0, "nncf": 5.0, "openvino": 2.0, "ours": 2.5, "ncnn": 2.0}
 """Seconds that a contestant's process takes to be ready, by the beginning of its name; else 2."""
 COMPILE_S = 60.0
 MAKE_S = {"bisenet-xception39": 12.0, "bisenet-resnet18": 16.0}
-PREPARE_S = {"ort-static-u8": 12.0, "ort-static-s8": 12.0, "nncf-int8": 14.0, "nncf-int8-ppp": 1.0, "ncnn-fp32": 6.0}
+PREPARE_S = {
+    "ort-static-u8": 12.0,
+    "ort-static-s8": 12.0,
+    "nncf-int8": 14.0,
+    "nncf-int8-ppp": 1.0,
+    "ncnn-fp32": 6.0,
+}
 """At 640x360, on two calm cores; in proportion to the pixels elsewhere."""
 
 
@@ -57,7 +64,7 @@ class Group:
     @property
     def jobs(self) -> tuple[str, ...]:
         """Video only where a target needs it."""
-        if self.size == TARGET_SIZE or self.size == QUICK_SIZE:
+        if self.size in (TARGET_SIZE, QUICK_SIZE):
             return ("network", "mask", "peak", "flow", "video")
         return ("network", "mask", "peak")
 
@@ -87,6 +94,7 @@ class Plan:
         scaling: sizes whose cost is measured against their pixels; empty = none.
         streams: cameras are put on one engine.
         startup: how often each start is measured; 0 = not.
+        side_rounds: of scaling, and of cameras at most 3.
         burst, patience: of every contest.
         weights: checkpoints beside the shipped one, by network.
         work: folder that keeps what was made; None = a temporary one.
@@ -96,6 +104,7 @@ class Plan:
     scaling: tuple[Size, ...] = ()
     streams: bool = False
     startup: int = 0
+    side_rounds: int = 5
     burst: BurstPlan = field(default_factory=BurstPlan)
     patience: Patience = field(default_factory=Patience)
     weights: dict[str, Path] = field(default_factory=dict)
@@ -116,13 +125,17 @@ class Plan:
         making = sum(MAKE_S.get(model, 15.0) for model in self.models) + 6.0 * len(pairs)
         contests = sum(group.seconds(self.burst) for group in self.groups)
         sizes = len(self.scaling) * len(self.models)
-        scaling = sizes * (8.0 + 5 * 2 * 0.5)
+        scaling = sizes * (8.0 + self.side_rounds * 2 * 0.5)
         streams = (4 * (2.5 + 3 * 2 * 4.1)) * len(self.models) if self.streams else 0.0
         return making + contests + scaling + streams + self.startup * 3 * 1.5
 
 
 def choose(
-    models: tuple[str, ...], sizes: tuple[Size, ...], threads: tuple[int, ...], names: tuple[str, ...], rounds: int
+    models: tuple[str, ...],
+    sizes: tuple[Size, ...],
+    threads: tuple[int, ...],
+    names: tuple[str, ...],
+    rounds: int,
 ) -> tuple[Group, ...]:
     """One group for each network, size and number of threads.
 
@@ -135,10 +148,10 @@ def choose(
         for size in sizes:
             for count in threads:
                 main = size == sizes[0] and count == max(threads)
-                chosen = names or tuple(
-                    name for name in (*OURS, *PEERS, *PEAKS) if main or name not in HEAVY
+                chosen = names or tuple(name for name in (*OURS, *PEERS, *PEAKS) if main or name not in HEAVY)
+                groups.append(
+                    Group(model, size, count, chosen, rounds if main else min(rounds, max(3, rounds // 3)))
                 )
-                groups.append(Group(model, size, count, chosen, rounds if main else min(rounds, max(3, rounds // 3))))
     return tuple(groups)
 
 

@@ -29,6 +29,7 @@ class Entrant:
 
 ENTRANTS = {
     "ours-int8": Entrant("ours", "OursInt8"),
+    "ours-int8-files": Entrant("ours", "OursInt8Files"),
     "ours-bf16": Entrant("ours", "OursBf16"),
     "ours-fp32": Entrant("ours", "OursFp32"),
     "ours-ort-int8": Entrant("ours", "OursOrtInt8"),

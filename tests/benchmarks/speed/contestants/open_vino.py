@@ -96,7 +96,9 @@ class NncfInt8InGraph(NncfInt8):
 
         model = self._model("full")
         logits = model.output(0).get_node().input_value(0)
-        winner = opset13.topk(logits, opset13.constant(1), 1, "max", "none", index_element_type="i32").output(1)
+        winner = opset13.topk(logits, opset13.constant(1), 1, "max", "none", index_element_type="i32").output(
+            1
+        )
         mask = opset13.squeeze(opset13.convert(winner, "u8"), opset13.constant([1]))
         model = openvino.Model([opset13.result(mask)], model.get_parameters(), "with argmax")
         steps = PrePostProcessor(model)

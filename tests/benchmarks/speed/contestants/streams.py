@@ -29,7 +29,7 @@ RUN_S = 4.0
 
 
 class Turnstile:
-    """A lock that serves in the order of arrival: a stream that is always ready must not starve the others."""
+    """A lock that serves in the order of arrival: a stream that is always ready starves nobody."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
