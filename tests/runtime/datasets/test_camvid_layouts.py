@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from trees import HW, camvid_originals, noise, of_values, write
+from dataset_trees import HW, camvid_originals, noise, of_values, write
 
 from bisenet_edge.errors import DatasetError
 from bisenet_edge.labels import CAMVID

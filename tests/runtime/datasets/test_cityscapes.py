@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from trees import cityscapes, of_values
+from dataset_trees import cityscapes, of_values
 
 from bisenet_edge.errors import DatasetError, UsageError
 from bisenet_edge.labels import CITYSCAPES

@@ -4,7 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib import colors
-from trees import HW, coco_stuff, of_values
+from dataset_trees import HW, coco_stuff, of_values
 
 from bisenet_edge.errors import DatasetError
 from bisenet_edge.labels import COCO_STUFF

@@ -8,7 +8,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from trees import of_values, write
+from dataset_trees import of_values, write
 
 from bisenet_edge.runtime.datasets.faults import Fault, FileFaultError
 from bisenet_edge.runtime.datasets.label_files import plain_ids

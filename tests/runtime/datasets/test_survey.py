@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from trees import HW, camvid_originals, cityscapes, coco_stuff, folder, noise, of_values, write
+from dataset_trees import HW, camvid_originals, cityscapes, coco_stuff, folder, noise, of_values, write
 
 from bisenet_edge.errors import DatasetError, UsageError
 from bisenet_edge.runtime.datasets import open_dataset
