@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bisenet_edge.cli.options import json_option
-from bisenet_edge.cli.render import emit, next_command, note, table
+from bisenet_edge.cli.render import emit, next_command, note
 
 if TYPE_CHECKING:
     from bisenet_edge.labels import LabelSet
@@ -75,18 +75,18 @@ def _told(imported: Imported, path: Path) -> str:
     checkpoint, architecture = imported.checkpoint, imported.checkpoint.architecture
     blue, green, red = architecture["mean"]
     r_std, g_std, b_std = reversed(architecture["std"])
-    rows = [
-        ["taken for", imported.family.origin],
-        ["network", checkpoint.model],
-        ["classes", f"{len(checkpoint.labels)} of '{checkpoint.labels.name}'"],
-        ["FFM gate", architecture["gate"]],
-        ["up-sampling", architecture["upsampling"]],
-        ["auxiliary heads", architecture["auxiliary_width"] or "none"],
-        ["mean, RGB 0..255", f"{red:.2f} {green:.2f} {blue:.2f}"],
-        ["std, RGB 0..255", f"{r_std:.2f} {g_std:.2f} {b_std:.2f}"],
-        ["left out", ", ".join(imported.ignored) or "nothing"],
-    ]
-    return f"{path}\n\n{table(['', ''], [[str(cell) for cell in row] for row in rows])}"
+    lines = {
+        "taken for": imported.family.origin,
+        "network": checkpoint.model,
+        "classes": f"{len(checkpoint.labels)} of '{checkpoint.labels.name}'",
+        "FFM gate": architecture["gate"],
+        "up-sampling": architecture["upsampling"],
+        "auxiliary heads": architecture["auxiliary_width"] or "none",
+        "mean (RGB)": f"{red:.2f} {green:.2f} {blue:.2f} of 255",
+        "deviation (RGB)": f"{r_std:.2f} {g_std:.2f} {b_std:.2f} of 255",
+        "left out": ", ".join(imported.ignored) or "nothing",
+    }
+    return "\n".join([f"{path}\n", *(f"{what:<18}{value}" for what, value in lines.items())])
 
 
 def _label_set(text: str | None) -> LabelSet | None:

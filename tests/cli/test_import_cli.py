@@ -16,7 +16,7 @@ from bisenet_edge.toolchain import checkpoint as checkpoints
 sys.path.append(str(Path(__file__).parents[1] / "toolchain"))
 from foreign_bisenets import coincheung_state, torchseg_state
 
-DATA = "synthetic:?count=6&size=96x64"
+DATA = "synthetic:?count=4&size=64x64"
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def test_from_the_file_to_the_profile(workplace, weights, bisenet_edge):
     words = next_words(out)
     assert words == ["export", "imported/bisenet-xception39-camvid.safetensors", "--int8"]
 
-    code, out, err = bisenet_edge(*words, "--res", "96x64", "--data", DATA, "--count", "4")
+    code, out, err = bisenet_edge(*words, "--res", "64x64", "--data", DATA, "--count", "2")
     assert (code, err) == (0, "")
-    artifact = Artifact.open(workplace / "artifacts" / "bisenet-xception39-96x64-int8")
+    artifact = Artifact.open(workplace / "artifacts" / "bisenet-xception39-64x64-int8")
     parent = artifact.manifest.parent
     assert parent["architecture"]["upsampling"] == "bilinear-corners"
     assert parent["recipe"]["file"] == "epoch-last.pth"
