@@ -236,6 +236,7 @@ def test_what_is_exported_after_learning_is_what_was_learned(frames):
         Quantizer(20.0),
         QuantConv2d(nn.Conv2d(16, 5, 1)),
     )
+    core.input_multiple = 8
     set_learnable(core, True)
     optimizer = torch.optim.SGD(core.parameters(), lr=1e-3)
     images = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
