@@ -86,5 +86,6 @@ class DLC(Network):
 
     def _unsure(self, logits: Tensor) -> Tensor:
         """1 where the largest probability does not exceed rho, else 0; [N, C, h, w] -> [N, 1, h, w]."""
-        largest = torch.amax(torch.softmax(logits, dim=1), dim=1, keepdim=True)
-        return torch.where(largest > self.rho, 0.0, 1.0)
+        # A sum over classes, not the maximum: ONNX moved ReduceMax's axes between the two opsets we write.
+        sure_of = torch.where(torch.softmax(logits, dim=1) > self.rho, 1.0, 0.0)
+        return torch.where(torch.sum(sure_of, dim=1, keepdim=True) > 0, 0.0, 1.0)

@@ -30,6 +30,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from bisenet_edge.toolchain.models.network import MEAN, STD
+from bisenet_edge.toolchain.models.pyramid import average_grid
 from bisenet_edge.toolchain.models.unpool import unpool
 from bisenet_edge.toolchain.quant.fake_quant import QMAX, QuantConv, Quantizer
 from bisenet_edge.toolchain.quant.fake_quant import quantized as quantized_convolution
@@ -44,7 +45,7 @@ INT8_MODULES = (
 )  # fmt: skip
 INT8_FUNCTIONS = (
     *ADD, *MULTIPLY, operator.sub, operator.getitem, getattr, torch.cat, F.interpolate, F.pad, F.relu,
-    F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, torch.relu, torch.sigmoid,
+    F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, torch.relu, torch.sigmoid, average_grid,
 )  # fmt: skip
 """What runs in INT8 or is fused with what does, given the quantizers of the table."""
 
