@@ -113,7 +113,7 @@ FAULTS = [
     (Fault.SAME_NAME, second_picture),
     (Fault.BROKEN_PICTURE, garbage(train_image)),
     (Fault.BROKEN_PICTURE, cut_off(60)),
-    (Fault.BROKEN_PICTURE, cut_off(2)),  # the end marker alone: OpenCV decodes it
+    (Fault.BROKEN_PICTURE, cut_off(2)),  # the end marker alone: OpenCV 4 decodes it
     (Fault.BROKEN_LABEL, garbage(train_label)),
     (Fault.JPEG_LABEL, jpeg_label),
     (Fault.COLOURS, relabel(noise(0))),
