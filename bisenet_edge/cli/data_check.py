@@ -67,7 +67,7 @@ def _print(result: Survey) -> None:
             f"{problem.count:>6}  {problem.fault.value}; the first: {problem.file or problem.first.got}"
         )
     click.echo(f"\nthe first problem: {result.problems[0].first}")
-    next_command(f"mend it, then: {shlex.join(['bisenet-edge', 'data', 'check', result.uri])}")
+    next_command(shlex.join(["bisenet-edge", "data", "check", result.uri]))
 
 
 def _about(split: SplitSurvey) -> str:

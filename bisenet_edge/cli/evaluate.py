@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bisenet_edge.cli.evaluation_options import method_options
-from bisenet_edge.cli.options import SIZE, find_artifact, json_option, refuse_null
+from bisenet_edge.cli.options import SIZE, data_option, find_artifact, json_option, refuse_null
 from bisenet_edge.cli.render import Bars, emit, next_command
 from bisenet_edge.errors import UsageError
 
@@ -25,8 +25,8 @@ WORDS = {"size": "--res"}
 
 @click.command("evaluate")
 @click.argument("model", required=False, type=click.Path(path_type=Path), metavar="[CHECKPOINT|ARTIFACT]")
-@click.option("--data", required=True, metavar="URI", help="camvid:PATH, folder:PATH or synthetic:.")
-@click.option("--split", default="val", show_default=True, help="train or val.")
+@data_option
+@click.option("--split", default="val", show_default=True, help="train, val or test.")
 @method_options
 @click.option("--precision", help="Of an artifact: int8, fp32, ... (default: what runs by default).")
 @click.option("--backend", help="Of an artifact: auto (default), cpu, openvino, onnxruntime, reference, ...")

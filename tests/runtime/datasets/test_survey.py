@@ -82,12 +82,15 @@ def garbage(path_of):
     return plant
 
 
-def cut_off(root: Path) -> Path:
-    path = train_image(root).with_suffix(".jpg")
-    write(path, cv2.resize(noise(0), (240, 160)))
-    train_image(root).unlink()
-    path.write_bytes(path.read_bytes()[:-400])
-    return path
+def cut_off(missing_bytes: int):
+    def plant(root: Path) -> Path:
+        path = train_image(root).with_suffix(".jpg")
+        write(path, noise(0))
+        train_image(root).unlink()
+        path.write_bytes(path.read_bytes()[:-missing_bytes])
+        return path
+
+    return plant
 
 
 def jpeg_label(root: Path) -> Path:
@@ -109,7 +112,8 @@ FAULTS = [
     (Fault.NO_PICTURE, remove_picture),
     (Fault.SAME_NAME, second_picture),
     (Fault.BROKEN_PICTURE, garbage(train_image)),
-    (Fault.BROKEN_PICTURE, cut_off),
+    (Fault.BROKEN_PICTURE, cut_off(60)),
+    (Fault.BROKEN_PICTURE, cut_off(2)),  # the end marker alone: OpenCV 4 decodes it
     (Fault.BROKEN_LABEL, garbage(train_label)),
     (Fault.JPEG_LABEL, jpeg_label),
     (Fault.COLOURS, relabel(noise(0))),
