@@ -3,8 +3,8 @@ from __future__ import annotations
 import matplotlib as mpl
 import numpy as np
 import pytest
-from matplotlib import colors
 from dataset_trees import HW, coco_stuff, of_values
+from matplotlib import colors
 
 from bisenet_edge.errors import DatasetError
 from bisenet_edge.labels import COCO_STUFF
