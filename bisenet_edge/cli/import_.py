@@ -28,7 +28,9 @@ IMPORTED = Path("imported")
     show_default=True,
     help="Implementation: coincheung (CoinCheung/BiSeNet), torchseg (ycszen/TorchSeg), or auto.",
 )
-@click.option("--labels", metavar="NAME|FILE", help="camvid, cityscapes or a TOML file of classes.")
+@click.option(
+    "--labels", metavar="NAME|FILE", help="camvid, cityscapes, coco-stuff or a TOML file of classes."
+)
 @click.option("--mean", metavar="R,G,B", help="Of its training, in 0..1 (default: of the implementation).")
 @click.option("--std", metavar="R,G,B", help="Likewise.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: imported/NAME.safetensors.")
@@ -91,12 +93,12 @@ def _told(imported: Imported, path: Path) -> str:
 
 def _label_set(text: str | None) -> LabelSet | None:
     from bisenet_edge.errors import unknown_name
-    from bisenet_edge.labels import CAMVID, CITYSCAPES
+    from bisenet_edge.labels import CAMVID, CITYSCAPES, COCO_STUFF
     from bisenet_edge.runtime.datasets import read_labels_toml
 
     if text is None:
         return None
-    known = {labels.name: labels for labels in (CAMVID, CITYSCAPES)}
+    known = {labels.name: labels for labels in (CAMVID, CITYSCAPES, COCO_STUFF)}
     if text in known:
         return known[text]
     if not text.endswith(".toml") and not Path(text).exists():

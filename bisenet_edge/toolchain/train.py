@@ -67,10 +67,12 @@ class _Network(Trainee):
         torch.manual_seed(recipe.seed)
         self.recipe, self.labels, self.device = recipe, data.labels, device
         self.identity = recipe.to_json()
-        self.module = zoo.build(recipe.model, len(data.labels))
+        parent = checkpoints.read(Path(recipe.init)) if recipe.init else None
+        # Imported weights keep the form that they were trained in.
+        self.architecture = parent.architecture if parent else {}
+        self.module = zoo.build(recipe.model, len(data.labels), self.architecture)
         self.fresh: list[str] = []
-        if recipe.init:
-            parent = checkpoints.read(Path(recipe.init))
+        if parent:
             self.identity["parent"] = parent.sha256
             self.fresh = start_from(self.module, parent, recipe.model)
             # Where training does not help, what it started from is kept.
@@ -89,7 +91,12 @@ class _Network(Trainee):
     def checkpoint(self, module: torch.nn.Module) -> Checkpoint:
         weights = dict(module.state_dict())
         return Checkpoint(
-            self.recipe.model, self.labels, weights, self.identity, metrics={"precision": "fp32"}
+            self.recipe.model,
+            self.labels,
+            weights,
+            self.identity,
+            metrics={"precision": "fp32"},
+            architecture=self.architecture,
         )
 
     def restore(self, tensors: dict[str, Tensor]) -> None:

@@ -32,7 +32,7 @@ from bisenet_edge.toolchain.quant.calibrate import observe, set_ranges
 from bisenet_edge.toolchain.quant.equalize import equalize
 from bisenet_edge.toolchain.quant.fake_quant import QuantConv2d, Quantizer
 from bisenet_edge.toolchain.quant.fold import fold
-from bisenet_edge.toolchain.quant.placement import insert_quantizers, quantizers
+from bisenet_edge.toolchain.quant.placement import floating, insert_quantizers, quantizers
 from bisenet_edge.toolchain.quant.ptq import BIAS_CORRECTION, EQUALIZATION, PostTraining, Scheme
 from bisenet_edge.toolchain.quant.twin import twin_of, with_twin
 from bisenet_edge.toolchain.tensors import logits_to_mask
@@ -131,6 +131,7 @@ def test_folding_changes_nothing(network, folded, frames):
 
 def test_quantizers_stand_by_the_rules(form, folded):
     graph = insert_quantizers(folded)
+    assert floating(graph) == {}
     modules = dict(graph.named_modules())
 
     def kind(node):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import pickle
+import random
 from collections import OrderedDict
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from bisenet_edge.labels import CAMVID, CITYSCAPES, LabelSet
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.importing.convert import ImportOptions, import_checkpoint
 from bisenet_edge.toolchain.importing.family import Normalisation
+from bisenet_edge.toolchain.importing.reading import read_state
 from bisenet_edge.toolchain.models.bisenet_config import BiSeNetConfig
 
 CITYSCAPES_RGB = ((0.3257, 0.3690, 0.3223), (0.2112, 0.2148, 0.2115))
@@ -184,6 +186,25 @@ def test_a_file_that_is_broken_or_something_else(tmp_path, content, suffix):
     with pytest.raises(CheckpointError, match="cannot read a checkpoint to import") as caught:
         import_checkpoint(path, AUTO)
     assert str(path) in caught.value.got
+
+
+def test_changed_bytes_are_an_error_of_ours_or_nothing(tmp_path):
+    path, rng = tmp_path / "changed.pth", random.Random(1)
+    for modern in (True, False):
+        torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=modern)
+        whole = path.read_bytes()
+        refused = 0
+        for _ in range(100):
+            data = bytearray(whole)
+            for _ in range(8):
+                data[rng.randrange(400)] = rng.randrange(256)
+            path.write_bytes(bytes(data))
+            try:
+                read_state(path)
+            except CheckpointError as error:
+                refused += 1
+                assert str(path) in error.got
+        assert refused > 50
 
 
 def test_a_missing_file(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,11 @@ from bisenet_edge.errors import CheckpointError
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 PARALLEL = "module."
+# What PyTorch's loader raises for files with bytes changed at random.
+BROKEN = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, AssertionError, AttributeError, TypeError,
+    struct.error,
+)  # fmt: skip
 RESAVE = (
     "if you trust it, write its weights alone, where the training code is: "
     "python -c \"import torch; m = torch.load('{path}', weights_only=False); "
@@ -65,7 +71,7 @@ def _load_torch(path: Path) -> Any:
             expected="tensors, numbers and text alone",
             fix=RESAVE.format(path=path),
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except BROKEN as error:
         raise _corrupt(path, error) from error
 
 

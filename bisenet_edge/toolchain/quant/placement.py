@@ -44,8 +44,8 @@ INT8_MODULES = (
     nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Identity,
 )  # fmt: skip
 INT8_FUNCTIONS = (
-    *ADD, *MULTIPLY, operator.sub, operator.getitem, getattr, torch.cat, F.interpolate, F.pad, F.relu,
-    F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, torch.relu, torch.sigmoid, average_grid,
+    *ADD, *MULTIPLY, operator.sub, operator.floordiv, operator.getitem, getattr, torch.cat, F.interpolate,
+    F.pad, F.relu, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, torch.relu, torch.sigmoid, average_grid,
 )  # fmt: skip
 """What runs in INT8 or is fused with what does, given the quantizers of the table."""
 
