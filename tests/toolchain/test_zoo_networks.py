@@ -30,8 +30,8 @@ SMALL = {
 }
 # What the parser of TensorRT 8.5 takes; no comparison of integers is among it, Equal reads floats.
 ALLOWED = {
-    "Add", "ArgMax", "Cast", "Concat", "Conv", "ConvTranspose", "DequantizeLinear", "Equal", "MaxPool", "Mul", "Pad",
-    "PRelu", "QuantizeLinear", "Relu", "Resize", "Slice", "Sub", "Transpose", "Where",
+    "Add", "ArgMax", "Cast", "Concat", "Conv", "ConvTranspose", "DequantizeLinear", "Equal", "MaxPool", "Mul",
+    "Pad", "PRelu", "QuantizeLinear", "Relu", "Resize", "Slice", "Sub", "Transpose", "Where",
 }  # fmt: skip
 
 
