@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bisenet_edge.toolchain.models.unpool import unpool
-from bisenet_edge.toolchain.onnx_graph import OPSET, census, to_float16
+from bisenet_edge.toolchain.onnx_graph import OPSET, census
 
 SIZES = [(8, 12), (7, 9), (8, 5), (1, 1), (2, 3)]
 # What TensorRT 8.5's parser takes, with these types (float32 data, bool conditions).
@@ -92,16 +92,3 @@ def test_the_exported_graph_equals_torch_to_the_bit_on_both_cpu_engines(hw):
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(model.SerializeToString(), b""), "CPU", settings)
     assert np.array_equal(compiled(inputs)[0], expected.numpy())
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_in_float16_it_still_places_every_value():
-    import onnxsim
-
-    x, before, _ = drawn((8, 12), ties=True)
-    model, _ = onnxsim.simplify(exported(x, before))
-    for info in (*model.graph.input, *model.graph.output):
-        info.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-    session = onnxruntime.InferenceSession(to_float16(model).SerializeToString())
-    out = session.run(None, {"x": x.half().numpy(), "before": before.half().numpy()})[0]
-    assert np.array_equal(out, unpool(x.half().float(), before).half().numpy())

@@ -30,8 +30,8 @@ SMALL = {
 }
 # What the parser of TensorRT 8.5 takes; no comparison of integers is among it, Equal reads floats.
 ALLOWED = {
-    "Add", "ArgMax", "Cast", "Concat", "Conv", "ConvTranspose", "DequantizeLinear", "Equal", "MaxPool", "Mul", "Pad",
-    "PRelu", "QuantizeLinear", "Relu", "Resize", "Slice", "Sub", "Transpose", "Where",
+    "Add", "ArgMax", "Cast", "Concat", "Conv", "ConvTranspose", "DequantizeLinear", "Equal", "MaxPool", "Mul",
+    "Pad", "PRelu", "QuantizeLinear", "Relu", "Resize", "Slice", "Sub", "Transpose", "Where",
 }  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def test_folding_changes_nothing_but_the_number_of_operations(made, graphs):
 
 
 def test_every_convolution_is_quantized_and_unpooling_is_told(made, graphs):
-    name, network, _ = made
+    name = made[0]
     quantized = graphs["int8"][0]
     convolutions = [
         m for m in quantized.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.ConvTranspose2d))
@@ -119,7 +119,6 @@ def test_every_convolution_is_quantized_and_unpooling_is_told(made, graphs):
     assert len(transposed) == (3 if name == "enet" else 0)
     for module in transposed:
         assert module.weight_amax.shape == (module.out_channels,)
-    del network
 
 
 def test_where_maxima_stand_is_read_off_unrounded_values(graphs):
@@ -131,11 +130,10 @@ def test_where_maxima_stand_is_read_off_unrounded_values(graphs):
 
 
 def test_pooling_of_codes_needs_no_quantizer_of_its_own(made, graphs):
-    if made[0] != "enet":
-        return
     names = list(quantizers(graphs["int8"][0]))
-    assert [n for n in names if "pool" in n and "unpool" not in n] == []
-    assert not [n for n in names if "pad" in n]
+    behind = [n for n in names if "unpool" not in n and ("pool" in n or "pad" in n)]
+    # SegNet's pools follow tensors that nothing quantizes, because unpooling reads them as they are.
+    assert behind == ([] if made[0] == "enet" else ["quantize_pool"])
 
 
 @pytest.mark.parametrize("flavour", ["fp32", "int8", "int8-typed"])
@@ -159,11 +157,12 @@ def test_torch_onnx_runtime_and_openvino_give_one_mask(made, graphs, flavour):
     _, _, frames = made
     core, model = graphs[flavour]
     with torch.no_grad():
-        logits = core(to_planes(frames))
-    expected = logits.argmax(1).numpy()
+        expected = core(to_planes(frames)).argmax(1).numpy()
+        exact = graphs["fp32"][0](to_planes(frames)).argmax(1).numpy()
     assert len(np.unique(expected)) > 1
-    # INT8 codes at a rounding border fall to either side, and with random weights that moves classes.
-    least = 0.999 if flavour == "fp32" else 0.9
+    # INT8 codes at a rounding border fall to either side: engines differ by as much as INT8 changes.
+    least = 0.999 if flavour == "fp32" else 1 - 1.5 * np.mean(expected != exact) - 0.005
+    assert least > 0.6
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3

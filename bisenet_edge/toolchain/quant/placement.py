@@ -97,12 +97,17 @@ def _has_codes_of(graph_module: fx.GraphModule, node: fx.Node, chosen: Collectio
     """Whether pooling and padding made a tensor of a quantized one, so that it has its codes already."""
     while True:
         pooled = isinstance(module_of(graph_module, node), nn.MaxPool2d) or node.target is F.max_pool2d
-        # F.pad(x, widths), without a value other than 0.
-        if not pooled and not (node.target is F.pad and len(node.args) == 2 and not node.kwargs):
+        if not pooled and not _pads_with_zeros(node):
             return False
         node = node.all_input_nodes[0]
         if node in chosen:
             return True
+
+
+def _pads_with_zeros(node: fx.Node) -> bool:
+    if node.target is not F.pad or len(node.args) > 2:
+        return False
+    return node.kwargs.get("mode", "constant") == "constant" and not node.kwargs.get("value")
 
 
 def _in_float(graph_module: fx.GraphModule, node: fx.Node, keep_float: Collection[str]) -> bool:
