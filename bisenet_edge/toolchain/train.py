@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bisenet_edge.errors import CheckpointError
+from bisenet_edge.errors import CheckpointError, ConfigError
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.checkpoint import Checkpoint
@@ -45,12 +45,13 @@ def train(
 
     Raises:
         UsageError: no such network or device.
+        ConfigError: a crop that the network cannot take.
         DatasetError: data that cannot be read, or data sets with different classes.
         CheckpointError: `last.safetensors` belongs to another recipe, or `init` to another network.
         MissingDependencyError: tensorboard is not installed.
         SinkError: `folder` cannot be written.
     """
-    zoo.entry(recipe.model)  # a misspelt name is found before minutes of reading
+    _check_crop(recipe)  # what cannot be trained is found before minutes of reading
     chosen = device_of(device)
     data = load_data(recipe, progress)
     trainee = _Network(recipe, data, chosen)
@@ -58,6 +59,21 @@ def train(
         note(f"{recipe.init}: {', '.join(trainee.fresh)} do not fit and start from random weights")
     run(trainee, recipe, data, folder, on_epoch=on_epoch, progress=progress)
     return folder / BEST
+
+
+def _check_crop(recipe: Recipe) -> None:
+    with torch.device("meta"):
+        multiple = zoo.entry(recipe.model).build(1).input_multiple
+    if any(side % multiple for side in recipe.crop_size.hw):
+        sides = [
+            str(max(multiple, round(side / multiple) * multiple)) for side in reversed(recipe.crop_size.hw)
+        ]
+        raise ConfigError(
+            f"recipe: 'crop' does not suit {recipe.model}",
+            got=recipe.crop,
+            expected=f"both sides multiples of {multiple}",
+            fix=f'crop = "{"x".join(sides)}"',
+        )
 
 
 class _Network(Trainee):

@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from bisenet_edge.dataset import Sample
-from bisenet_edge.errors import BisenetEdgeError, CheckpointError, DatasetError, SinkError, UsageError
+from bisenet_edge.errors import (
+    BisenetEdgeError,
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    SinkError,
+    UsageError,
+)
 from bisenet_edge.metrics import Confusion
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.toolchain import checkpoint as checkpoints
@@ -209,6 +216,13 @@ def test_data_sets_with_other_classes_are_not_mixed(straight, tmp_path):
     mixed = replace(straight.recipe, data=(*straight.recipe.data, f"folder:{tmp_path / 'other'}"))
     with pytest.raises(DatasetError, match="different classes"):
         train(mixed, tmp_path / "run", device="cpu")
+
+
+def test_a_crop_that_the_network_cannot_take(straight, tmp_path):
+    recipe = replace(straight.recipe, model="icnet", crop="480x360", data=("folder:nowhere",))
+    with pytest.raises(ConfigError, match="does not suit icnet") as caught:
+        train(recipe, tmp_path / "run", device="cpu")
+    assert (caught.value.expected, caught.value.fix) == ("both sides multiples of 32", 'crop = "480x352"')
 
 
 def test_a_folder_that_cannot_be_written(straight, tmp_path):

@@ -201,7 +201,7 @@ class BiSeNetV2(Network):
     """
 
     logits_stride = 8
-    input_multiple = 32
+    input_multiple = 8
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

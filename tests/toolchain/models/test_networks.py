@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from bisenet_edge.frame import Size
+from bisenet_edge.toolchain.losses import training_loss
 from bisenet_edge.toolchain.models.bisenetv2 import BiSeNetV2
 from bisenet_edge.toolchain.models.dlc import DLC
 from bisenet_edge.toolchain.models.icnet import ICNet
@@ -21,6 +22,7 @@ from bisenet_edge.toolchain.models.sq import SQ
 from bisenet_edge.toolchain.onnx_graph import to_onnx
 from bisenet_edge.toolchain.quant.fold import fold
 from bisenet_edge.toolchain.quant.ptq import BIAS_CORRECTION, EQUALIZATION, PostTraining, Scheme
+from bisenet_edge.toolchain.recipe import Recipe
 
 SIZE = Size(96, 64)
 CLASSES = 5
@@ -127,6 +129,19 @@ def test_every_parameter_learns(name):
         sum((o * torch.randn_like(o)).sum() for o in outputs).backward()
     without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
+
+
+def test_a_step_of_training_in_half_precision(name):
+    torch.manual_seed(2)
+    network = NETWORKS[name](CLASSES).train()
+    initialise(network)
+    labels = torch.randint(0, CLASSES, (2, 64, 96))
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = network(torch.rand(2, 3, 64, 96) * 255)
+    loss = training_loss(outputs, labels, Recipe(name, ("synthetic:",)))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_auxiliary_heads_matter_in_training_alone(name, frames):
