@@ -42,7 +42,7 @@ from .turns import BurstPlan, Patience
 
 EXIT_INVALID = 4
 PEER_PACKAGES = ("torch", "openvino", "onnxruntime", "nncf", "ncnn", "pnnx", "numpy")
-RESULTS = Path("speed-results")
+RESULTS = Path("build/speed")
 ENGINE_BUILD = (
     "not measured on a Jetson. The doubles of the tests build nothing: they time our own part only, "
     "`python -m pytest tests/cli/test_compile_double.py --durations 5`."
