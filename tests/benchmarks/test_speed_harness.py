@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from speed.__main__ import _parser, _plan
 from speed.contest import Result, rows_of
 from speed.contestants import ENTRANTS, PEERS
 from speed.contestants.base import LEAST_SAME, Contestant, usual_input, usual_mask
@@ -20,7 +21,7 @@ from speed.floors import floors_of, gmac_per_s
 from speed.lane import LaneError, ProcessLane
 from speed.machine_load import Reading, busy_s, foreign_share
 from speed.material import Material
-from speed.plan import FOR_TARGETS, HEAVY, SIZES, Group, Plan, check_names, choose
+from speed.plan import FOR_TARGETS, HEAVY, SIZES, Choice, Group, check_names
 from speed.report import Findings, as_markdown, targets_table
 from speed.targets import Target, speed_targets, startup_targets
 from speed.turns import Burst, BurstPlan, Patience, Taken, take_turns
@@ -269,7 +270,7 @@ def test_turnstile_serves_in_the_order_of_arrival():
 def result_of(times_ms: dict[tuple[str, str], float], **group: object) -> Result:
     bursts = {key: [Burst([value, value], 0.1)] * 3 for key, value in times_ms.items()}
     taken = Taken(bursts)
-    wanted = Group("bisenet-xception39", Size(640, 360), 2, (), 3)
+    wanted = Group("bisenet-xception39", Size(640, 360), 2, (), 3, 0.3)
     same = {name: 0.99 for name, _ in times_ms if not name.startswith("peak")}
     rss_mb = {name: 100.0 for name, _ in times_ms}
     return Result(replace(wanted, **group), rows_of(taken, same), {}, rss_mb, taken, True)  # type: ignore[arg-type]
@@ -352,17 +353,35 @@ def test_too_few_calm_rounds_are_invalid():
 
 
 def test_plan_puts_slow_preparation_in_one_place_only():
-    groups = choose(("a", "b"), SIZES, (1, 2), (), 10)
+    groups = Choice(("a", "b"), SIZES, (1, 2)).groups()
     assert len(groups) == 12
     with_heavy = [group for group in groups if set(HEAVY) & set(group.names)]
-    assert [(group.model, group.size, group.threads) for group in with_heavy] == [
-        ("a", SIZES[0], 2),
-        ("b", SIZES[0], 2),
+    main = [("a", SIZES[0], 2), ("b", SIZES[0], 2)]
+    assert [(group.model, group.size, group.threads) for group in with_heavy] == main
+    assert {(group.rounds, group.burst_s) for group in groups} == {(10, 0.3), (5, 0.15)}
+    named = Choice(("a",), names=("torch-compile-fp32",), heavy=False).groups()
+    assert [group.names for group in named] == [("torch-compile-fp32",)]
+    few = Choice(("a",), SIZES, (1, 2), crossed=False).groups()
+    assert [(group.size, group.threads) for group in few] == [
+        (SIZES[0], 1),
+        (SIZES[0], 2),
+        (SIZES[1], 2),
+        (SIZES[2], 2),
     ]
-    assert {group.rounds for group in groups} == {10, 3}
-    named = choose(("a",), SIZES[:1], (1,), ("torch-compile-fp32",), 4)
-    assert named[0].names == ("torch-compile-fp32",)
-    assert Plan(groups).seconds() > Plan(groups[:1]).seconds() > 60
+
+
+def seconds_of(*words: str) -> float:
+    parser = _parser()
+    return _plan(parser, parser.parse_args(list(words)))[0].seconds()
+
+
+def test_the_estimate_grows_with_what_is_asked_for():
+    assert seconds_of("--targets") < seconds_of() < 1500
+    assert seconds_of("--targets") < 420
+    assert seconds_of("--full") < 1800
+    assert seconds_of("--rounds", "20") > seconds_of()
+    with pytest.raises(SystemExit):
+        seconds_of("--contestants", "ours-int8,ncn")
 
 
 def test_every_contestant_can_be_imported_and_claims_a_known_precision():
