@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from speed.__main__ import _parser, _plan
@@ -22,6 +23,7 @@ from speed.lane import LaneError, ProcessLane
 from speed.machine_load import Reading, busy_s, foreign_share
 from speed.material import Material
 from speed.plan import FOR_TARGETS, HEAVY, SIZES, Choice, Group, check_names
+from speed.plots import plot_contest, plot_scaling
 from speed.report import Findings, as_markdown, targets_table
 from speed.targets import Target, speed_targets, startup_targets
 from speed.turns import Burst, BurstPlan, Patience, Taken, take_turns
@@ -29,6 +31,7 @@ from speed.worker import Worker, serve
 
 from bisenet_edge.frame import Size
 
+MACHINE = {"cpu": "a CPU", "cores": 2, "packages": {"torch": "1"}}
 CALM = Reading(0.0, 0.0, 0.0)
 STAT = """cpu  100 20 30 5000 7 1 2 40 60 0
 cpu0 50 10 15 2500 3 0 1 20 30 0
@@ -330,8 +333,7 @@ def test_start_up_targets_take_the_warm_default_engine():
 
 def test_report_has_every_contestant_and_says_what_is_no_measurement():
     result = some_result()
-    machine = {"cpu": "a CPU", "cores": 2, "packages": {"torch": "1"}}
-    findings = Findings(machine, 0.06, [result], [floors_of(result, work_of(3.065))])
+    findings = Findings(MACHINE, 0.06, [result], [floors_of(result, work_of(3.065))])
     findings.targets = speed_targets(result, findings.floors[0])
     text = as_markdown(findings)
     assert "8.20 (8.20 to 8.20)" in text
@@ -342,6 +344,25 @@ def test_report_has_every_contestant_and_says_what_is_no_measurement():
     told = json.loads(json.dumps(findings.to_json()))
     assert told["valid"] is True
     assert told["contests"][0]["turns"]["rounds"] == 3
+
+
+def test_pictures_are_drawn(tmp_path):
+    result = some_result()
+    plot_contest(result, tmp_path / "contest.png")
+    sizes = [
+        {"size": size, "pixels": pixels, "job": "mask", "p50_ms": pixels / 1e5, "iqr_ms": 0.1}
+        for size, pixels in (("256x128", 32768), ("640x360", 230400))
+    ]
+    line = {"fixed_ms": 0.0, "ms_per_megapixel": 10.0, "worst": 0.0}
+    scaling = [{"model": "m", "sizes": sizes, "lines": {"mask": line}}]
+    row = {"fps": 30.0, "least_fps": 30.0, "age_p50_ms": 8.0, "age_p99_ms": 12.0, "peak_rss_mb": 170.0}
+    streams = [{"model": "m", "size": "640x360", "cameras": [{"cameras": n, **row} for n in (1, 2)]}]
+    plot_scaling(scaling, streams, tmp_path / "scaling.png")
+    for name in ("contest.png", "scaling.png"):
+        assert cv2.imread(str(tmp_path / name)).std() > 10
+    text = as_markdown(Findings(MACHINE, 0.06, scaling=scaling, streams=streams))
+    assert "0.00 ms + 10.00 ms per megapixel" in text
+    assert "Cameras that share one engine: m 640x360" in text
 
 
 def test_too_few_calm_rounds_are_invalid():
