@@ -9,8 +9,10 @@ import threading
 import time
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+from speed.__main__ import _parser, _plan
 from speed.contest import Result, rows_of
 from speed.contestants import ENTRANTS, PEERS
 from speed.contestants.base import LEAST_SAME, Contestant, usual_input, usual_mask
@@ -20,7 +22,8 @@ from speed.floors import floors_of, gmac_per_s
 from speed.lane import LaneError, ProcessLane
 from speed.machine_load import Reading, busy_s, foreign_share
 from speed.material import Material
-from speed.plan import FOR_TARGETS, HEAVY, SIZES, Group, Plan, check_names, choose
+from speed.plan import FOR_TARGETS, HEAVY, SIZES, Choice, Group, check_names
+from speed.plots import plot_contest, plot_scaling
 from speed.report import Findings, as_markdown, targets_table
 from speed.targets import Target, speed_targets, startup_targets
 from speed.turns import Burst, BurstPlan, Patience, Taken, take_turns
@@ -28,6 +31,7 @@ from speed.worker import Worker, serve
 
 from bisenet_edge.frame import Size
 
+MACHINE = {"cpu": "a CPU", "cores": 2, "packages": {"torch": "1"}}
 CALM = Reading(0.0, 0.0, 0.0)
 STAT = """cpu  100 20 30 5000 7 1 2 40 60 0
 cpu0 50 10 15 2500 3 0 1 20 30 0
@@ -269,7 +273,7 @@ def test_turnstile_serves_in_the_order_of_arrival():
 def result_of(times_ms: dict[tuple[str, str], float], **group: object) -> Result:
     bursts = {key: [Burst([value, value], 0.1)] * 3 for key, value in times_ms.items()}
     taken = Taken(bursts)
-    wanted = Group("bisenet-xception39", Size(640, 360), 2, (), 3)
+    wanted = Group("bisenet-xception39", Size(640, 360), 2, (), 3, 0.3)
     same = {name: 0.99 for name, _ in times_ms if not name.startswith("peak")}
     rss_mb = {name: 100.0 for name, _ in times_ms}
     return Result(replace(wanted, **group), rows_of(taken, same), {}, rss_mb, taken, True)  # type: ignore[arg-type]
@@ -329,8 +333,7 @@ def test_start_up_targets_take_the_warm_default_engine():
 
 def test_report_has_every_contestant_and_says_what_is_no_measurement():
     result = some_result()
-    machine = {"cpu": "a CPU", "cores": 2, "packages": {"torch": "1"}}
-    findings = Findings(machine, 0.06, [result], [floors_of(result, work_of(3.065))])
+    findings = Findings(MACHINE, 0.06, [result], [floors_of(result, work_of(3.065))])
     findings.targets = speed_targets(result, findings.floors[0])
     text = as_markdown(findings)
     assert "8.20 (8.20 to 8.20)" in text
@@ -343,6 +346,25 @@ def test_report_has_every_contestant_and_says_what_is_no_measurement():
     assert told["contests"][0]["turns"]["rounds"] == 3
 
 
+def test_pictures_are_drawn(tmp_path):
+    result = some_result()
+    plot_contest(result, tmp_path / "contest.png")
+    sizes = [
+        {"size": size, "pixels": pixels, "job": "mask", "p50_ms": pixels / 1e5, "iqr_ms": 0.1}
+        for size, pixels in (("256x128", 32768), ("640x360", 230400))
+    ]
+    line = {"fixed_ms": 0.0, "ms_per_megapixel": 10.0, "worst": 0.0}
+    scaling = [{"model": "m", "sizes": sizes, "lines": {"mask": line}}]
+    row = {"fps": 30.0, "least_fps": 30.0, "age_p50_ms": 8.0, "age_p99_ms": 12.0, "peak_rss_mb": 170.0}
+    streams = [{"model": "m", "size": "640x360", "cameras": [{"cameras": n, **row} for n in (1, 2)]}]
+    plot_scaling(scaling, streams, tmp_path / "scaling.png")
+    for name in ("contest.png", "scaling.png"):
+        assert cv2.imread(str(tmp_path / name)).std() > 10
+    text = as_markdown(Findings(MACHINE, 0.06, scaling=scaling, streams=streams))
+    assert "0.00 ms + 10.00 ms per megapixel" in text
+    assert "Cameras that share one engine: m 640x360" in text
+
+
 def test_too_few_calm_rounds_are_invalid():
     result = some_result()
     few = replace(result, taken=Taken({("a", "mask"): [Burst([1.0], 0.1)]}))
@@ -352,17 +374,35 @@ def test_too_few_calm_rounds_are_invalid():
 
 
 def test_plan_puts_slow_preparation_in_one_place_only():
-    groups = choose(("a", "b"), SIZES, (1, 2), (), 10)
+    groups = Choice(("a", "b"), SIZES, (1, 2)).groups()
     assert len(groups) == 12
     with_heavy = [group for group in groups if set(HEAVY) & set(group.names)]
-    assert [(group.model, group.size, group.threads) for group in with_heavy] == [
-        ("a", SIZES[0], 2),
-        ("b", SIZES[0], 2),
+    main = [("a", SIZES[0], 2), ("b", SIZES[0], 2)]
+    assert [(group.model, group.size, group.threads) for group in with_heavy] == main
+    assert {(group.rounds, group.burst_s) for group in groups} == {(10, 0.3), (5, 0.15)}
+    named = Choice(("a",), names=("torch-compile-fp32",), heavy=False).groups()
+    assert [group.names for group in named] == [("torch-compile-fp32",)]
+    few = Choice(("a",), SIZES, (1, 2), crossed=False).groups()
+    assert [(group.size, group.threads) for group in few] == [
+        (SIZES[0], 1),
+        (SIZES[0], 2),
+        (SIZES[1], 2),
+        (SIZES[2], 2),
     ]
-    assert {group.rounds for group in groups} == {10, 3}
-    named = choose(("a",), SIZES[:1], (1,), ("torch-compile-fp32",), 4)
-    assert named[0].names == ("torch-compile-fp32",)
-    assert Plan(groups).seconds() > Plan(groups[:1]).seconds() > 60
+
+
+def seconds_of(*words: str) -> float:
+    parser = _parser()
+    return _plan(parser, parser.parse_args(list(words)))[0].seconds()
+
+
+def test_the_estimate_grows_with_what_is_asked_for():
+    assert seconds_of("--targets") < seconds_of() < 1500
+    assert seconds_of("--targets") < 420
+    assert seconds_of("--full") < 1800
+    assert seconds_of("--rounds", "20") > seconds_of()
+    with pytest.raises(SystemExit):
+        seconds_of("--contestants", "ours-int8,ncn")
 
 
 def test_every_contestant_can_be_imported_and_claims_a_known_precision():

@@ -28,9 +28,9 @@ from .plan import (
     SCALING_SIZES,
     SIZES,
     TARGET_SIZE,
+    Choice,
     Plan,
     check_names,
-    choose,
     default_threads,
 )
 from .plots import plot_contest, plot_scaling
@@ -42,7 +42,7 @@ from .turns import BurstPlan, Patience
 
 EXIT_INVALID = 4
 PEER_PACKAGES = ("torch", "openvino", "onnxruntime", "nncf", "ncnn", "pnnx", "numpy")
-RESULTS = Path("speed-results")
+RESULTS = Path("build/speed")
 ENGINE_BUILD = (
     "not measured on a Jetson. The doubles of the tests build nothing: they time our own part only, "
     "`python -m pytest tests/cli/test_compile_double.py --durations 5`."
@@ -77,7 +77,8 @@ def _one_model(model: str, plan: Plan, folders: tuple[Path, Path], findings: Fin
     work, out = folders
     groups = [group for group in plan.groups if group.model == model]
     wanted = dict.fromkeys([*(group.size for group in groups), *plan.scaling])
-    made = make(work, Wanted(model, tuple(wanted), plan.weights.get(model)), _tell)
+    asked = Wanted(model, tuple(wanted), plan.weights.get(model), plan.quantize_at)
+    made = make(work, asked, _tell)
     materials = dict(zip(wanted, made))
     for group in groups:
         result = hold(group, materials[group.size], plan, _tell)
@@ -152,7 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--targets", action="store_true", help="only who is needed to tell every target")
-    how.add_argument("--full", action="store_true", help="three sizes, 1 and 2 threads, scaling, cameras")
+    how.add_argument(
+        "--full", action="store_true", help="three sizes, 1 thread too at 640x360, scaling, cameras"
+    )
     how.add_argument(
         "--quick", action="store_true", help=f"everything once at {QUICK_SIZE}: shows that it works"
     )
@@ -160,7 +163,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", type=_sizes, help="for example 640x360,1280x720")
     parser.add_argument("--threads", type=_counts, help="for example 1,2")
     parser.add_argument("--contestants", type=_words, default=(), help="names; default: all")
-    parser.add_argument("--rounds", type=int, help="undisturbed ones of each contest (default 10)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help="undisturbed ones of each contest (default: 10; fewer with --targets and --full)",
+    )
     parser.add_argument("--seconds", type=float, help="of a burst (default 0.3)")
     parser.add_argument("--max-foreign", type=float, default=0.06, help="share of the cores others may use")
     parser.add_argument("--checkpoint", action="append", type=_checkpoint, default=[], metavar="MODEL=FILE")
@@ -174,33 +181,33 @@ def _plan(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple
         check_names(options.contestants)
     except ValueError as error:
         parser.error(str(error))
-    most = max(default_threads())
-    sizes, threads, names, rounds = (TARGET_SIZE,), (most,), options.contestants, options.rounds or 10
-    burst, scaling, streams, startup = BurstPlan(seconds=options.seconds or 0.3), (), False, 5
+    chosen = Choice(models=options.models, threads=default_threads()[-1:], names=options.contestants)
+    burst, scaling, streams, startup = BurstPlan(), (), False, 5
     if options.full:
-        sizes, threads, scaling, streams = SIZES, default_threads(), SCALING_SIZES, True
+        threads = default_threads()
+        chosen = replace(chosen, sizes=SIZES, threads=threads, crossed=False, heavy=False, rounds=4)
+        scaling, streams, startup = SCALING_SIZES, True, 3
     elif options.targets:
-        names = names or FOR_TARGETS
+        chosen = replace(chosen, names=options.contestants or FOR_TARGETS, rounds=8)
     elif options.quick:
-        sizes, scaling, streams, startup = (QUICK_SIZE,), (QUICK_SIZE, Size(192, 128)), True, 1
-        rounds = options.rounds or 1
-        burst = BurstPlan(seconds=options.seconds or 0.02, warm_s=0.0, least=1)
-        names = names or tuple(choose((MODELS[0],), sizes, (1,), (), 1)[0].names)
-        names = tuple(
-            name for name in names if not name.startswith("torch-compile") or name in options.contestants
-        )
-    groups = choose(
-        tuple(options.models), options.sizes or sizes, options.threads or threads, tuple(names), rounds
-    )
+        chosen = replace(chosen, sizes=(QUICK_SIZE,), heavy=False, rounds=1, burst_s=0.02)
+        scaling, streams, startup = (QUICK_SIZE, Size(192, 128)), True, 1
+        burst = BurstPlan(warm_s=0.0, least=1)
+    named = {"sizes": options.sizes, "threads": options.threads}
+    named.update(rounds=options.rounds, burst_s=options.seconds)
+    chosen = replace(chosen, **{key: value for key, value in named.items() if value})
+    if options.sizes and options.threads:
+        chosen = replace(chosen, crossed=True)
     plan = Plan(
-        groups=groups,
+        groups=chosen.groups(),
         scaling=scaling,
         streams=streams,
         startup=startup,
         side_rounds=startup,
-        burst=burst,
+        burst=replace(burst, seconds=chosen.burst_s),
         patience=Patience(max_foreign=options.max_foreign),
         weights=dict(options.checkpoint),
+        quantize_at=QUICK_SIZE if options.quick else TARGET_SIZE,
         work=options.work,
     )
     return plan, options.out, options.max_foreign

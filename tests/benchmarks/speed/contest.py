@@ -131,7 +131,8 @@ def hold(group: Group, material: Material, plan: Plan, tell: Tell) -> Result:
             lanes.append(lane)
         entries = [(lane, job) for lane in lanes for job in lane.jobs if job in group.jobs]
         patience = replace(plan.patience, rounds=group.rounds, most_rounds=2 * group.rounds)
-        taken = take_turns(entries, plan.burst, patience, progress=lambda text: tell(f"{group}: {text}"))
+        burst = replace(plan.burst, seconds=group.burst_s, least=min(plan.burst.least, group.least))
+        taken = take_turns(entries, burst, patience, progress=lambda text: tell(f"{group}: {text}"))
         rss_mb = {lane.name: lane.peak_rss_mb() for lane in lanes}
     return Result(group, rows_of(taken, same), refused, rss_mb, taken, material.trained)
 

@@ -26,10 +26,11 @@ from .material import ABOUT, Material
 
 FRAMES = 4
 CALIBRATION_FRAMES = 16
+CALIBRATION_PIXELS = 16 * 640 * 360
+"""Peers calibrate on so many pixels, at least 4 frames: all their tools run them in FP32."""
 CLIP_FRAMES = 120
 FPS = 30
-QUANTIZED_AT = Size(640, 360)
-"""Our network is quantized once, at this size: its scales do not depend on the size that runs."""
+QUANTIZE_AT = Size(640, 360)
 PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "numpy")
 
 Tell = Callable[[str], None]
@@ -43,11 +44,13 @@ class Wanted:
         model: name of the network.
         sizes: of its input.
         weights: checkpoint; None = the shipped one, or random weights where none is shipped.
+        quantize_at: our network is quantized once, at this size, and runs at all of them.
     """
 
     model: str
     sizes: tuple[Size, ...]
     weights: Path | None = None
+    quantize_at: Size = QUANTIZE_AT
 
 
 def make(work: Path, wanted: Wanted, tell: Tell = print) -> list[Material]:
@@ -78,9 +81,10 @@ def _key(wanted: Wanted) -> str:
     from bisenet_edge.resources import shipped_checkpoint
 
     package = Path(bisenet_edge.__file__).parent
-    sources = [*sorted((package / "toolchain").rglob("*.py")), *sorted(Path(__file__).parent.glob("*.py"))]
+    own = [Path(__file__).with_name(name) for name in ("graphs.py", "making.py", "material.py")]
+    sources = [*sorted((package / "toolchain").rglob("*.py")), *own]
     files = [*sources, wanted.weights or shipped_checkpoint()]
-    state = hashlib.sha256(wanted.model.encode())
+    state = hashlib.sha256(f"{wanted.model} {wanted.quantize_at}".encode())
     for name in PACKAGES:
         state.update(f"{name} {importlib.metadata.version(name)};".encode())
     for file in files:
@@ -98,7 +102,7 @@ class _Maker:
         self._wanted, self._key, self._tell = wanted, key, tell
         self._checkpoint, self._trained = _weights(wanted)
         tell(f"quantizing {wanted.model}")
-        self._folded, self._quantized = _networks(self._checkpoint)
+        self._folded, self._quantized = _networks(self._checkpoint, wanted.quantize_at)
 
     def make(self, folder: Path, size: Size) -> None:
         from bisenet_edge.toolchain import checkpoint as checkpoints
@@ -115,10 +119,8 @@ class _Maker:
         frames = np.stack([scene.render(second)[0] for second in range(FRAMES)])
         np.save(folder / "frames.npy", frames)
         other = Scene(6, size)
-        np.save(
-            folder / "calibration.npy",
-            np.stack([other.render(1.5 * n)[0] for n in range(CALIBRATION_FRAMES)]),
-        )
+        count = min(CALIBRATION_FRAMES, max(4, CALIBRATION_PIXELS // (size.width * size.height)))
+        np.save(folder / "calibration.npy", np.stack([other.render(1.5 * n)[0] for n in range(count)]))
         np.save(folder / "reference.npy", _reference(self._folded, frames))
         _write_clip(material, frames)
         material.save(key=self._key)
@@ -158,15 +160,15 @@ def _weights(wanted: Wanted) -> tuple[Any, bool]:
     return checkpoints.Checkpoint(wanted.model, CAMVID, weights), False
 
 
-def _networks(checkpoint: Any) -> tuple[Any, Any]:
+def _networks(checkpoint: Any, size: Size) -> tuple[Any, Any]:
     """Folded FP32 network and its INT8 twin, calibrated on synthetic streets."""
     from bisenet_edge.toolchain.int8 import Int8Options, make_int8
     from bisenet_edge.toolchain.quant.fold import fold
     from bisenet_edge.toolchain.quant.select_frames import CalibrationRecipe
 
     folded = fold(checkpoint.build())
-    recipe = CalibrationRecipe(f"synthetic:?count=32&size={QUANTIZED_AT}", count=CALIBRATION_FRAMES)
-    quantized = make_int8(checkpoint, folded, QUANTIZED_AT, Int8Options(recipe)).quantized
+    recipe = CalibrationRecipe(f"synthetic:?count=32&size={size}", count=CALIBRATION_FRAMES)
+    quantized = make_int8(checkpoint, folded, size, Int8Options(recipe)).quantized
     assert quantized is not None  # no gate was set
     return folded, quantized.network
 

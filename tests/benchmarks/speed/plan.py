@@ -19,6 +19,8 @@ QUICK_SIZE = Size(96, 64)
 HEAVY = ("torch-compile-fp32", "torch-compile-bf16")
 """Compiling takes minutes for each network, size and number of threads: the first size with the most threads
 only, unless asked for by name."""
+FIRST_SIZE_ONLY = (*PEAKS, "ort-static-s8")
+"""The machine's peaks do not depend on the size; and what is slower than FP32 is not timed again."""
 FOR_TARGETS = (
     "ours-int8",
     "ours-int8-files",
@@ -30,18 +32,17 @@ FOR_TARGETS = (
 )
 """Who must run so that every target can be told."""
 
-START_S = {"torch": 6.0, "nncf": 5.0, "openvino": 2.0, "ours": 2.5, "ncnn": 2.0}
-"""Seconds that a contestant's process takes to be ready, by the beginning of its name; else 2."""
+START_S = {"torch": 5.0, "nncf": 4.0, "openvino": 2.5, "ours": 2.5, "ort": 1.5, "ncnn": 2.0, "peak": 2.0}
+"""Seconds that a contestant's process takes to be ready, by the beginning of its name."""
 COMPILE_S = 60.0
-MAKE_S = {"bisenet-xception39": 12.0, "bisenet-resnet18": 16.0}
-PREPARE_S = {
-    "ort-static-u8": 12.0,
-    "ort-static-s8": 12.0,
-    "nncf-int8": 14.0,
-    "nncf-int8-ppp": 1.0,
-    "ncnn-fp32": 6.0,
-}
-"""At 640x360, on two calm cores; in proportion to the pixels elsewhere."""
+MAKE_S, MAKE_SIZE_S = 14.0, 4.0
+PREPARE_S = {"ort-static-u8": 10.0, "ort-static-s8": 10.0, "nncf-int8": 12.0, "ncnn-fp32": 5.0}
+"""At 640x360, on two calm cores; a fifth of it grows with the pixels, as fewer frames calibrate
+larger sizes."""
+FAST = ("ours-int8", "ours-bf16", "nncf", "openvino-bf16", "peak")
+FAST_S, MIDDLE_S, SLOW_S, USUAL_S = 0.006, 0.03, 0.07, 0.015
+"""One frame of Xception39 at 640x360 on two cores: INT8 and BF16 of OpenVINO; other engines; PyTorch; and
+what the usual pre- and post-processing adds. ResNet-18 takes three times as long on all but the first."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Group:
 
     Attributes:
         rounds: that are to be kept.
+        burst_s: how long a turn is.
+        least: samples of a turn.
     """
 
     model: str
@@ -57,6 +60,8 @@ class Group:
     threads: int
     names: tuple[str, ...]
     rounds: int
+    burst_s: float
+    least: int = 2
 
     def __str__(self) -> str:
         return f"{self.model} {self.size}, {self.threads} thread{'s' if self.threads > 1 else ''}"
@@ -71,18 +76,19 @@ class Group:
     def seconds(self, burst: BurstPlan) -> float:
         """About how long it takes on two calm cores."""
         work = self.size.width * self.size.height / (TARGET_SIZE.width * TARGET_SIZE.height)
-        slow = work * (2.6 if "resnet" in self.model else 1.0) * 2 / self.threads
-        starts = sum(
-            next((s for start, s in START_S.items() if name.startswith(start)), 2.0)
-            + PREPARE_S.get(name, 0.0) * work
-            + (COMPILE_S if name in HEAVY else 0.0)
-            for name in self.names
-        )
-        # A sample of a float peer takes about 0.06 s per 640x360 picture; ours a tenth of that.
-        one = [0.006 if name.startswith(("ours", "nncf", "peak")) else 0.06 for name in self.names]
-        bursts = sum(2 * max(burst.seconds + burst.warm_s, (burst.least + 1) * s * slow) for s in one)
-        video = 2.5 * 3 * slow if "video" in self.jobs else 0.0
-        return starts + self.rounds * (bursts + video)
+        total = 0.0
+        for name in self.names:
+            total += next((s for start, s in START_S.items() if name.startswith(start)), 2.0)
+            total += PREPARE_S.get(name, 0.0) * (4 + work) / 5 + COMPILE_S * (name in HEAVY)
+            fast = name.startswith(FAST)
+            frame_s = FAST_S if fast else SLOW_S if name.startswith("torch") else MIDDLE_S
+            frame_s *= work * 2 / self.threads * (3.0 if "resnet" in self.model and not fast else 1.0)
+            calls = [frame_s] if name.startswith("peak") else [frame_s, frame_s + USUAL_S * work * (not fast)]
+            least_s = self.burst_s + burst.warm_s
+            total += self.rounds * sum(max(least_s, (self.least + 1) * call_s) for call_s in calls)
+        if "video" in self.jobs:
+            total += self.rounds * 6.0
+        return total
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ class Plan:
         side_rounds: of scaling, and of cameras at most 3.
         burst, patience: of every contest.
         weights: checkpoints beside the shipped one, by network.
+        quantize_at: size of the calibration of our network.
         work: folder that keeps what was made; None = a temporary one.
     """
 
@@ -108,6 +115,7 @@ class Plan:
     burst: BurstPlan = field(default_factory=BurstPlan)
     patience: Patience = field(default_factory=Patience)
     weights: dict[str, Path] = field(default_factory=dict)
+    quantize_at: Size = TARGET_SIZE
     work: Path | None = None
 
     @property
@@ -122,37 +130,56 @@ class Plan:
     def seconds(self) -> float:
         """About how long it takes on two calm cores, on which nothing has been made yet."""
         pairs = {(group.model, group.size) for group in self.groups}
-        making = sum(MAKE_S.get(model, 15.0) for model in self.models) + 6.0 * len(pairs)
+        making = MAKE_S * len(self.models) + MAKE_SIZE_S * len(pairs)
         contests = sum(group.seconds(self.burst) for group in self.groups)
-        sizes = len(self.scaling) * len(self.models)
-        scaling = sizes * (8.0 + self.side_rounds * 2 * 0.5)
-        streams = (4 * (2.5 + 3 * 2 * 4.1)) * len(self.models) if self.streams else 0.0
-        return making + contests + scaling + streams + self.startup * 3 * 1.5
+        scaling = len(self.scaling) * len(self.models) * (MAKE_SIZE_S + 2.5 + self.side_rounds * 0.8)
+        streams = 4 * (2.5 + min(3, self.side_rounds) * 3.2) * len(self.models) if self.streams else 0.0
+        return making + contests + scaling + streams + (self.startup + 1) * 4 * 2.0 * bool(self.startup)
 
 
-def choose(
-    models: tuple[str, ...],
-    sizes: tuple[Size, ...],
-    threads: tuple[int, ...],
-    names: tuple[str, ...],
-    rounds: int,
-) -> tuple[Group, ...]:
-    """One group for each network, size and number of threads.
+@dataclass(frozen=True)
+class Choice:
+    """What the groups are made of.
 
-    Args:
-        names: contestants; empty = all, but slow preparation at the first size with the most threads only.
-        rounds: of the first size with the most threads; a third of that elsewhere, at least three.
+    Attributes:
+        sizes, threads: all pairs; or, unless `crossed`, fewer threads than the most at the first size only.
+        names: contestants; empty = all.
+        heavy: with those that are slow to prepare, in the main group of each network.
+        rounds, burst_s: of the first size with the most threads; half of that elsewhere, and without
+            `FIRST_SIZE_ONLY`.
     """
-    groups = []
-    for model in models:
-        for size in sizes:
-            for count in threads:
-                main = size == sizes[0] and count == max(threads)
-                chosen = names or tuple(name for name in (*OURS, *PEERS, *PEAKS) if main or name not in HEAVY)
-                groups.append(
-                    Group(model, size, count, chosen, rounds if main else min(rounds, max(3, rounds // 3)))
-                )
-    return tuple(groups)
+
+    models: tuple[str, ...] = MODELS
+    sizes: tuple[Size, ...] = (TARGET_SIZE,)
+    threads: tuple[int, ...] = (2,)
+    crossed: bool = True
+    names: tuple[str, ...] = ()
+    heavy: bool = True
+    rounds: int = 10
+    burst_s: float = 0.3
+
+    def groups(self) -> tuple[Group, ...]:
+        """One group for each network, size and number of threads."""
+        return tuple(
+            self._group(model, size, count)
+            for model in self.models
+            for size in self.sizes
+            for count in self.threads
+            if self.crossed or size == self.sizes[0] or count == max(self.threads)
+        )
+
+    def _group(self, model: str, size: Size, count: int) -> Group:
+        main = size == self.sizes[0] and count == max(self.threads)
+        names = self.names or tuple(
+            name
+            for name in (*OURS, *PEERS, *PEAKS)
+            if (name not in HEAVY or (main and self.heavy))
+            and (name not in FIRST_SIZE_ONLY or size == self.sizes[0])
+        )
+        if main:
+            return Group(model, size, count, names, self.rounds, self.burst_s)
+        rounds = min(self.rounds, max(3, self.rounds // 2))
+        return Group(model, size, count, names, rounds, self.burst_s / 2, least=1)
 
 
 def default_threads() -> tuple[int, ...]:

@@ -15,43 +15,46 @@ from matplotlib.figure import Figure
 
 from .contest import Result
 
-OURS, PEER = "#1b6ca8", "#b8b8b8"
-PRECISION_HATCH = {"fp32": "", "bf16": "..", "int8": "//"}
+OURS, PEER = "#1b6ca8", "#7a7a7a"
+MARKER = {"fp32": "o", "bf16": "s", "int8": "D"}
 
 
 def plot_contest(result: Result, path: Path) -> None:
-    """Bars of one contest: network only beside frame -> mask, the fastest first, on a logarithmic axis."""
+    """Network only beside frame -> mask, the fastest at the top, on a logarithmic axis."""
     jobs = [job for job in ("network", "mask") if any(row.job == job for row in result.rows)]
     count = max(sum(row.job == job for row in result.rows) for job in jobs)
     figure = Figure(figsize=(6.5 * len(jobs), 1.4 + 0.36 * count), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(jobs)))
     for axis, job in zip(axes, jobs):
-        _bars(axis, result, job)
-    figure.suptitle(f"{result.group}: median milliseconds (logarithmic), quartiles; ours in blue")
+        _points(axis, result, job)
+    figure.suptitle(f"{result.group}: median milliseconds and quartiles; ours in blue")
     figure.savefig(path, dpi=110)
 
 
-def _bars(axis: Axes, result: Result, job: str) -> None:
+def _points(axis: Axes, result: Result, job: str) -> None:
     rows = sorted((r for r in result.rows if r.job == job), key=lambda row: -row.summary.p50_ms)
     for place, row in enumerate(rows):
-        time_ms = row.summary.p50_ms
-        axis.barh(
-            place,
+        time_ms, half_ms = row.summary.p50_ms, row.summary.iqr_ms / 2
+        axis.errorbar(
             time_ms,
-            xerr=row.summary.iqr_ms / 2,
+            place,
+            xerr=half_ms,
+            fmt=MARKER[row.precision],
             color=OURS if row.name.startswith("ours") else PEER,
-            hatch=PRECISION_HATCH[row.precision],
-            edgecolor="white",
-            ecolor="#444444",
+            markersize=8,
         )
-        axis.annotate(
-            f"{time_ms:.1f}", (time_ms, place), (6, 0), textcoords="offset points", va="center", fontsize=8
-        )
+        end = (time_ms + half_ms, place)
+        axis.annotate(f"{time_ms:.1f}", end, (7, 0), textcoords="offset points", va="center", fontsize=8)
     axis.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=8)
+    axis.set_ylim(-0.7, len(rows) - 0.3)
     axis.set_xscale("log")
-    axis.set_xlim(right=2 * max(row.summary.p50_ms for row in rows))
+    times_ms = [row.summary.p50_ms for row in rows]
+    axis.set_xlim(min(times_ms) / 1.5, 2 * max(times_ms))
     axis.set_title("network only" if job == "network" else "camera frame -> mask", fontsize=10)
-    axis.grid(axis="x", alpha=0.3)
+    axis.grid(alpha=0.3, which="both")
+    for precision, marker in MARKER.items():
+        axis.plot([], [], marker, color=PEER, label=precision.upper())
+    axis.legend(fontsize=8, loc="upper right")
 
 
 def plot_scaling(scaling: Sequence[dict[str, Any]], streams: Sequence[dict[str, Any]], path: Path) -> None:

@@ -92,10 +92,10 @@ def measure_streams(material: Material, threads: int, patience: Patience, tell: 
             lane = stack.enter_context(ProcessLane(name, command, worker_environment()))
             lane.load()
             lanes.append(lane)
-        # One run is a sample, and one is thrown away before it: a run has no warm-up of its own.
+        # One run is a sample; it is long enough to need no warm-up.
         taken = take_turns(
             [(lane, "streams") for lane in lanes],
-            BurstPlan(seconds=0.0, warm_s=0.0, least=1),
+            BurstPlan(seconds=0.0, warm_s=-1.0, least=1),
             replace(patience, tries=2),
             progress=lambda text: tell(f"{material.model} cameras: {text}"),
         )

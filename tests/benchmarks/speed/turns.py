@@ -23,7 +23,7 @@ class BurstPlan:
 
     Attributes:
         seconds: samples are taken until so long has passed, at least `least` of them.
-        warm_s: the same work before, not timed; once at least.
+        warm_s: the same work before, not timed; once at least, but not at all below 0.
         least: samples of a burst.
     """
 

@@ -58,7 +58,8 @@ class Worker:
         cpu_s, work = time.process_time(), self._jobs[job]
         extras: list[dict[str, float]] = []
         end_s = time.perf_counter() + warm_s
-        self._once(work, [])
+        if warm_s >= 0:
+            self._once(work, [])
         while time.perf_counter() < end_s:
             self._once(work, [])
         times_ms: list[float] = []

@@ -25,7 +25,7 @@ from bisenet_edge.runtime.sources import Source
 from .base import Contestant, Outcome
 
 FPS = 30.0
-RUN_S = 4.0
+RUN_S = 3.0
 
 
 class Turnstile:
