@@ -19,6 +19,7 @@ from bisenet_edge.runtime.machine import describe_machine
 from .contest import hold
 from .exactness import differing_pixels
 from .floors import Work, floors_of, jetson_estimates
+from .lane import LaneError
 from .making import Wanted, make
 from .material import Material
 from .plan import (
@@ -40,7 +41,7 @@ from .startup import measure_startup
 from .targets import exactness_target, main_result, speed_targets, startup_targets
 from .turns import BurstPlan, Patience
 
-EXIT_INVALID = 4
+EXIT_ERROR, EXIT_INVALID = 1, 4
 PEER_PACKAGES = ("torch", "openvino", "onnxruntime", "nncf", "ncnn", "pnnx", "numpy")
 RESULTS = Path("build/speed")
 ENGINE_BUILD = (
@@ -50,7 +51,7 @@ ENGINE_BUILD = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 0, or 4: too few undisturbed rounds."""
+    """Run the benchmark; 0, or 4: too few undisturbed rounds, or 1: a contestant failed in its turn."""
     parser = _parser()
     plan, out, max_foreign = _plan(parser, parser.parse_args(argv))
     _tell(f"about {plan.seconds() / 60:.1f} minutes on two calm cores")
@@ -60,9 +61,14 @@ def main(argv: list[str] | None = None) -> int:
     started_s = time.perf_counter()
     with ExitStack() as stack:
         work = plan.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="speed-")))
-        for model in plan.models:
-            _one_model(model, plan, (work, out), findings)
-    _write(findings, out)
+        try:
+            for model in plan.models:
+                _one_model(model, plan, (work, out), findings)
+        except LaneError as error:  # what was measured before it stays
+            _tell(f"error: {error}")
+            return EXIT_ERROR
+        finally:
+            _write(findings, out)
     print(targets_table(findings.targets))
     took_s = time.perf_counter() - started_s
     _tell(f"\n{took_s / 60:.1f} minutes; {out}/speed.json, {out}/speed.md and pictures beside them")
