@@ -71,7 +71,7 @@ def test_precisions_take_turns_and_the_first_run_of_a_turn_is_not_counted():
 
 
 def test_the_table_has_a_row_per_network_and_the_papers_figures_where_there_are_any():
-    cells = [*timed({"int8": 5, "fp32": 20})[0], *timed({"int8": 40, "fp32": 50}, "segnet")[0]]
+    cells = [*timed({"int8": 5, "fp32": 20})[0], *timed({"int8": 40, "fp32": 50}, "icnet")[0]]
     lines = speed_table([cell.to_json() for cell in cells]).splitlines()
     assert lines[0].split() == [
         "network",
@@ -96,20 +96,20 @@ def test_the_table_has_a_row_per_network_and_the_papers_figures_where_there_are_
         "5.00",
         "203.50",
     ]
-    assert lines[3].split() == ["segnet", "640x360", "40.00", "25.00", "50.00", "20.00", "-", "-"]
+    assert lines[3].split() == ["icnet", "640x360", "40.00", "25.00", "50.00", "20.00", "-", "-"]
 
 
 def test_a_precision_that_was_not_timed_is_a_gap():
-    cells = [*timed({"int8": 5})[0], *timed({"fp32": 50}, "segnet")[0]]
+    cells = [*timed({"int8": 5})[0], *timed({"fp32": 50}, "icnet")[0]]
     lines = speed_table([cell.to_json() for cell in cells]).splitlines()
-    assert lines[3].split() == ["segnet", "640x360", "-", "-", "50.00", "20.00", "-", "-"]
+    assert lines[3].split() == ["icnet", "640x360", "-", "-", "50.00", "20.00", "-", "-"]
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_progress_names_the_network_and_ends(precision):
     told = []
     now_ns, log = [0], []
-    session = FakeSession(now_ns, precision, 1000, "segnet", log)
+    session = FakeSession(now_ns, precision, 1000, "icnet", log)
     time_networks([session], FRAME, lambda *step: told.append(step), clock_ns=lambda: now_ns[0])
-    assert {step for step, _, _ in told} == {"timing segnet 640x360"}
+    assert {step for step, _, _ in told} == {"timing icnet 640x360"}
     assert told[-1][1] == told[-1][2]
