@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,8 @@ class _Maker:
         files = hash_files(material.artifact)
         labels = self._checkpoint.labels
         name = material.folder.name
-        manifest = Manifest(name, "", material.model, labels, material.size, "int8", files=files)
+        made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        manifest = Manifest(name, made, material.model, labels, material.size, "int8", files=files)
         write_manifest(material.artifact, manifest)
         for output in OUTPUTS:
             onnx.save(plain_graph(fp32, material.size, output), str(material.plain(output)))
