@@ -35,14 +35,14 @@ def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Augment
         rng.uniform(recipe.scale_min, recipe.scale_max) if recipe.scale_max else rng.choice(recipe.scales)
     )
     # The window of the source that becomes the crop; only that window is resized.
-    window_h, window_w = round(height / scale), round(width / scale)
+    window_h, window_w = max(1, round(height / scale)), max(1, round(width / scale))
     source_h, source_w = sample.label.shape
     top = int(rng.integers(0, max(source_h - window_h, 0) + 1))
     left = int(rng.integers(0, max(source_w - window_w, 0) + 1))
     image = sample.image[top : top + window_h, left : left + window_w]
     label = sample.label[top : top + window_h, left : left + window_w]
-    out_h = min(height, round(image.shape[0] * scale))
-    out_w = min(width, round(image.shape[1] * scale))
+    out_h = min(height, max(1, round(image.shape[0] * scale)))
+    out_w = min(width, max(1, round(image.shape[1] * scale)))
     image = cv2.resize(image, (out_w, out_h), interpolation=cv2.INTER_LINEAR)
     label = cv2.resize(label, (out_w, out_h), interpolation=cv2.INTER_NEAREST_EXACT)
     if (out_h, out_w) != (height, width):

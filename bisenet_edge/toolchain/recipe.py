@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bisenet_edge.config import read_toml
-from bisenet_edge.errors import ConfigError
+from bisenet_edge.errors import ConfigError, unknown_name
 from bisenet_edge.frame import Size
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 LOSS_STRIDES = (1, 2, 4, 8)
 CLASS_WEIGHTS = ("equal", "enet")
 PAPER_SCALES = (0.75, 1.0, 1.5, 1.75, 2.0)
+LEAST_SCALE, LARGEST_SCALE = 0.1, 10.0
+ABOVE_0 = ("epochs", "batch", "learning_rate", "eval_every")
+FROM_0 = ("poly_power", "warmup_steps", "weight_decay", "aux_weight", "seed")
+FROM_0_BELOW_1 = ("momentum", "jitter", "ohem_threshold", "ohem_min_kept", "ema")
 
 
 @dataclass(frozen=True)
@@ -79,36 +84,59 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch", "learning_rate", "eval_every")
-        for name in positive:
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"recipe: '{name}' must be above 0", got=getattr(self, name))
+        self._check_numbers()
         if self.loss_stride not in LOSS_STRIDES:
-            raise ConfigError("recipe: 'loss_stride'", got=self.loss_stride, expected="1, 2, 4 or 8")
+            raise ConfigError("recipe: unknown 'loss_stride'", got=self.loss_stride, expected="1, 2, 4 or 8")
         self._check_scales()
         if self.class_weights not in CLASS_WEIGHTS:
+            raise unknown_name("'class_weights' of the recipe", self.class_weights, CLASS_WEIGHTS)
+        if not all(isinstance(uri, str) for uri in self.data):
             raise ConfigError(
-                "recipe: 'class_weights'", got=self.class_weights, expected=" or ".join(CLASS_WEIGHTS)
+                "recipe: 'data' names data sets", got=list(self.data), expected='data = ["camvid:PATH"]'
             )
-        for name in ("ohem_threshold", "ohem_min_kept", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"recipe: '{name}'", got=getattr(self, name), expected="0 or more, below 1")
         if not self.data:
             raise ConfigError("recipe: no data set", expected='data = ["camvid:PATH"]')
         size = Size.parse(self.crop)
         if size.width % 8 or size.height % 8:
-            raise ConfigError("recipe: 'crop'", got=self.crop, expected="both sides multiples of 8")
+            raise ConfigError(
+                "recipe: 'crop' cannot be halved three times",
+                got=self.crop,
+                expected="both sides multiples of 8",
+            )
+
+    def _check_numbers(self) -> None:
+        for names, good, expected in (
+            (ABOVE_0, lambda value: value > 0, "a number above 0"),
+            (FROM_0, lambda value: value >= 0, "0 or more"),
+            (FROM_0_BELOW_1, lambda value: 0 <= value < 1, "0 or more, below 1"),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if not (math.isfinite(value) and good(value)):
+                    raise ConfigError(f"recipe: '{name}' is out of range", got=value, expected=expected)
 
     def _check_scales(self) -> None:
-        if (self.scale_min > 0) != (self.scale_max > 0) or self.scale_max < self.scale_min:
+        allowed = f"{LEAST_SCALE:g} to {LARGEST_SCALE:g}"
+        both = (self.scale_min, self.scale_max)
+        if both != (0, 0) and not LEAST_SCALE <= self.scale_min <= self.scale_max <= LARGEST_SCALE:
             raise ConfigError(
                 "recipe: 'scale_min' and 'scale_max' are no range",
                 got=f"{self.scale_min} to {self.scale_max}",
-                expected="both above 0, the smaller one first, or neither",
+                expected=f"both from {allowed}, the smaller one first, or neither",
             )
-        numbers = all(isinstance(scale, float | int) and scale > 0 for scale in self.scales)
-        if not self.scales or not numbers:
-            raise ConfigError("recipe: 'scales'", got=list(self.scales), expected="factors above 0")
+        # bool is an int in Python; "scales = [true]" must not pass.
+        good = all(
+            isinstance(scale, float | int)
+            and not isinstance(scale, bool)
+            and LEAST_SCALE <= scale <= LARGEST_SCALE
+            for scale in self.scales
+        )
+        if not self.scales or not good:
+            raise ConfigError(
+                "recipe: 'scales' cannot be used",
+                got=list(self.scales),
+                expected=f"factors from {allowed}, for example scales = {list(PAPER_SCALES)}",
+            )
 
     @property
     def crop_size(self) -> Size:

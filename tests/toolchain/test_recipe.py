@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from bisenet_edge.errors import ConfigError, UsageError
@@ -63,8 +64,24 @@ def test_the_recipe_of_the_shipped_checkpoint_can_be_read():
         ("scales = []", "scales"),
         ("scales = [1.0, 0.0]", "scales"),
         ('scales = ["1"]', "scales"),
-        ('class_weights = "median"', "class_weights"),
+        ("scales = [true]", "scales"),
+        ("scales = [inf]", "scales"),
+        ("scales = [1.0, 0.001]", "scales"),
+        ("scales = [1000]", "scales"),
+        ("scale_min = 0.5\nscale_max = inf", "scale_max"),
+        ("scale_min = 0.001\nscale_max = 1.0", "scale_min"),
+        ("scale_min = -2.0\nscale_max = -1.0", "scale_min"),
         ("ohem_threshold = 1.0", "ohem_threshold"),
+        ("ohem_threshold = nan", "ohem_threshold"),
+        ("learning_rate = nan", "learning_rate"),
+        ("learning_rate = inf", "learning_rate"),
+        ("momentum = 1.0", "momentum"),
+        ("weight_decay = -1e-4", "weight_decay"),
+        ("jitter = 1.5", "jitter"),
+        ("aux_weight = -1", "aux_weight"),
+        ("warmup_steps = -5", "warmup_steps"),
+        ("poly_power = -0.9", "poly_power"),
+        ("seed = -1", "seed"),
         ("ema = 1.0", "ema"),
         ("scale_min = 1.5\nscale_max = 1.0", "scale_max"),
         ("loss_stride = 3", "loss_stride"),
@@ -77,6 +94,31 @@ def test_the_recipe_of_the_shipped_checkpoint_can_be_read():
 def test_values_out_of_range_are_refused_and_named(toml, line, word):
     with pytest.raises(ConfigError, match=f"'{word}'"):
         Recipe.read(toml(line + "\n"))
+
+
+@pytest.mark.parametrize("scale", [0.1, 10])
+def test_the_outermost_scales_can_be_drawn(scale):
+    from bisenet_edge.dataset import Sample
+    from bisenet_edge.toolchain.augment import augment
+
+    recipe = Recipe.from_options(**MINIMAL, scales=[scale], crop="64x64")
+    sample = Sample("tiny", np.full((4, 6, 3), 9, np.uint8), np.ones((4, 6), np.uint8))
+    made = augment(sample, recipe, np.random.default_rng(0))
+    assert made.image.shape == (64, 64, 3)
+    assert (made.label == 1).any()
+
+
+def test_data_sets_are_named(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text('model = "bisenet-xception39"\ndata = [1]\n')
+    with pytest.raises(ConfigError, match="'data'"):
+        Recipe.read(path)
+
+
+def test_misspelt_class_weights_get_the_nearest(toml):
+    with pytest.raises(UsageError, match="class_weights") as caught:
+        Recipe.read(toml('class_weights = "enett"\n'))
+    assert caught.value.fix == "did you mean 'enet'?"
 
 
 @pytest.mark.parametrize("crop", ["0x0", "16x16", "9000x9000", "big"])
