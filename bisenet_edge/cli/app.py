@@ -83,6 +83,8 @@ def run(arguments: Sequence[str]) -> int:
     # torch's OpenMP threads spin while they wait. Where another program uses the cores, that made a
     # calibration take 126 s instead of 8 s; it must be said before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A file that cannot be decoded is told by our own error, once. OpenCV reads this when it is imported.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     try:
         # Wherever it stands: people add it to the end of the line that failed.
         words = [word for word in arguments if word != "--debug"]

@@ -12,7 +12,7 @@ from bisenet_edge.cli.options import json_option
 from bisenet_edge.cli.render import Bars, emit, next_command, points, table
 
 if TYPE_CHECKING:
-    from bisenet_edge.runtime.datasets.survey import SplitSurvey, Survey
+    from bisenet_edge.runtime.datasets.survey_result import SplitSurvey, Survey
 
 ALL = "all"
 SIZES_TOLD = 4
@@ -38,11 +38,11 @@ def command(spec: str, split: str, as_json: bool) -> int:
     if as_json:
         emit(result.to_json())
     else:
-        _print(result)
+        _print(result, split)
     return EXIT_ERROR if result.problems else 0
 
 
-def _print(result: Survey) -> None:
+def _print(result: Survey, split_option: str) -> None:
     labels = result.splits[0].labels_of
     click.echo(f"{result.uri}: {len(labels)} classes of '{labels.name}'")
     if result.splits[0].code:
@@ -61,13 +61,15 @@ def _print(result: Survey) -> None:
         train = ["bisenet-edge", "train", "--model", "bisenet-xception39", "--data", result.uri]
         next_command(shlex.join(train))
         return
-    click.echo(f"\n{sum(p.count for p in result.problems)} files with a problem")
+    count = sum(p.count for p in result.problems)
+    click.echo(f"\n{count} problem{'' if count == 1 else 's'}")
     for problem in result.problems:
         click.echo(
             f"{problem.count:>6}  {problem.fault.value}; the first: {problem.file or problem.first.got}"
         )
     click.echo(f"\nthe first problem: {result.problems[0].first}")
-    next_command(shlex.join(["bisenet-edge", "data", "check", result.uri]))
+    again = ["bisenet-edge", "data", "check", result.uri]
+    next_command(shlex.join([*again, *([] if split_option == ALL else ["--split", split_option])]))
 
 
 def _about(split: SplitSurvey) -> str:

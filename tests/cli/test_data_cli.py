@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -48,12 +50,30 @@ def test_problems_are_counted_and_the_first_is_told_with_what_to_do(mine, bisene
     (mine / "val" / "labels" / "c.png").unlink()
     code, out, _ = bisenet_edge("data", "check", "folder:mine")
     assert code == 1
-    assert "3 files with a problem" in out
+    assert "\n3 problems\n" in out
     assert "2  label with a value of no class; the first: mine/train/labels/a.png" in out
     assert "1  picture without a label; the first: mine/val/images/c.png" in out
     assert "the first problem: a label image has values outside the classes" in out
     assert "expected: 0..1, or 255 for void" in out
     assert "bisenet-edge data check folder:mine" in out.splitlines()[-1]
+
+
+def test_one_problem_of_one_split_is_checked_again_alone(mine, bisenet_edge):
+    (mine / "val" / "labels" / "c.png").unlink()
+    code, out, _ = bisenet_edge("data", "check", "folder:mine", "--split", "val")
+    assert code == 1
+    assert "\n1 problem\n" in out
+    assert out.splitlines()[-1] == "next: bisenet-edge data check folder:mine --split val"
+
+
+def test_a_broken_file_is_told_by_us_alone_and_not_by_opencv_too(mine):
+    image = mine / "train" / "images" / "a.png"
+    image.write_bytes(image.read_bytes()[:5000])
+    words = [sys.executable, "-m", "bisenet_edge", "data", "check", "folder:mine"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "1  picture that cannot be decoded; the first: mine/train/images/a.png" in done.stdout
+    assert done.stderr == ""
 
 
 def test_one_split_as_json(mine, bisenet_edge):
@@ -85,7 +105,12 @@ def test_json_of_a_problem_is_json_still(mine, bisenet_edge):
         (("cityscapes:mine",), 1, "unpack leftImg8bit_trainvaltest.zip"),
         (("cityscapes:mine", "--split", "test"), 1, "publishes no labels of its test split"),
         (("coco-stuff:mine",), 1, "images/train2017"),
-        (("camvid:nowhere",), 1, "701_StillsRaw_full"),
+        (("camvid:.",), 1, "701_StillsRaw_full"),
+        (("camvid:nowhere",), 1, "a data set folder does not exist"),
+        (("folder:mine/labels.toml",), 1, "a data set is a folder, and this is a file"),
+        (("folder:mine", "--split", "test"), 1, "no 'test' split here"),
+        (("synthetic:?count=0",), 1, "synthetic:?count=400"),
+        (("synthetic:?seed=-1",), 2, "a whole number"),
     ],
 )
 def test_what_cannot_be_checked(mine, bisenet_edge, words, code, said):

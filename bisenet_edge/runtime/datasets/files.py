@@ -82,13 +82,17 @@ class FileDataset:
                 Fault.OTHER_SIZE,
                 pair.label,
                 "a picture and its label differ in size",
-                got=f"{pair.image}: {image.shape[:2]}, {pair.label}: {label.shape} (height, width)",
+                got=f"{pair.image}: {_size(image)}, {pair.label}: {_size(label)}",
                 expected="the same size",
                 fix="label the picture as it is seen; the turn that its camera noted (EXIF) is applied"
                 if image.shape[1::-1] == label.shape
                 else "export the label at the size of the picture",
             )
         return Sample(pair.name, image, label)
+
+
+def _size(picture: np.ndarray) -> str:
+    return f"{picture.shape[1]}x{picture.shape[0]}"
 
 
 def read_image(path: Path) -> np.ndarray:

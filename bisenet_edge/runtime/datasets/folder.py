@@ -29,6 +29,13 @@ def open_split(uri: str, root: Path, split: str) -> FileDataset:
     labels = read_labels_toml(root / "labels.toml")
     code = plain_ids(len(labels))
     if any((root / name).is_dir() for name in ("train", "val", "test")):
+        if not (root / split).is_dir():
+            raise DatasetError(
+                f"no '{split}' split here",
+                got=f"{root / split} does not exist",
+                expected=f"{split}/images and {split}/labels beside the other splits",
+                fix=f"move some pictures and their labels to {root / split}",
+            )
         listing = pair_up(find_in_folders(root / split / "images", root / split / "labels"))
         return FileDataset(uri, split, labels, listing, code)
     if split == "test":
@@ -79,12 +86,17 @@ def read_labels_toml(path: Path) -> LabelSet:
         names.append(entry["name"])
         red, green, blue = entry["color"]
         palette.append((red, green, blue))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        raise ConfigError(
+            f"{path}: classes need names of their own",
+            got=f"'{twice[0]}' twice" if twice else "no class",
+            expected="one [[class]] per id, each of another name",
+        )
     return LabelSet(value["name"], tuple(names), tuple(palette))
 
 
 def _is_rgb(value: object) -> bool:
     return (
-        isinstance(value, list)
-        and len(value) == 3
-        and all(isinstance(v, int) and 0 <= v <= 255 for v in value)
+        isinstance(value, list) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value)
     )

@@ -155,6 +155,14 @@ def mapped_ids(told: str, mapping: Mapping[int, int], expected: str, hint: str) 
     return IdCode(told, tuple(sorted(mapping.items())), expected, hint)
 
 
+def void_follows_classes(code: LabelCode) -> bool:
+    """Whether the value after the last class means void: ids that start at 1 are then no unknown values."""
+    if not isinstance(code, IdCode):
+        return False
+    known = dict(code.pairs)
+    return known.get(max(v for v, train_id in code.pairs if train_id != IGNORE_INDEX) + 1) == IGNORE_INDEX
+
+
 @lru_cache(maxsize=8)
 def _id_table(pairs: Tuple[Tuple[int, int], ...]) -> np.ndarray:
     table = np.full(256, _NO_CLASS, np.uint8)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Dict, Tuple
 
 from bisenet_edge.dataset import Dataset
-from bisenet_edge.errors import UsageError, unknown_name
+from bisenet_edge.errors import DatasetError, UsageError, unknown_name
 from bisenet_edge.frame import Size
 from bisenet_edge.runtime.datasets import camvid, cityscapes, coco_stuff, folder
 from bisenet_edge.runtime.datasets.files import FileDataset
@@ -68,6 +69,7 @@ def splits_of(uri: str) -> Tuple[str, ...]:
 
     Raises:
         UsageError: an unknown scheme or option.
+        DatasetError: no such folder.
     """
     scheme, root, _ = _parse(uri)
     if scheme == "camvid":
@@ -100,7 +102,21 @@ def _parse(uri: str) -> Tuple[str, Path, Dict[str, str]]:
         )
     if not path and scheme != "synthetic":
         raise UsageError("a data set URI has no path", got=repr(uri), expected=f"{scheme}:PATH")
-    return scheme, Path(path).expanduser(), parse_options(query, known, uri)
+    options, root = parse_options(query, known, uri), Path(path).expanduser()
+    if scheme != "synthetic" and not root.is_dir():
+        raise _no_folder(root)
+    return scheme, root, options
+
+
+def _no_folder(root: Path) -> DatasetError:
+    whole = root.resolve()
+    parent = next(folder for folder in whole.parents if folder.is_dir())
+    return DatasetError(
+        "a data set is a folder, and this is a file" if root.exists() else "a data set folder does not exist",
+        got=str(root) if root.is_absolute() else f"{root}, which is {whole}",
+        expected="the folder that holds the data set",
+        fix=f"look what is there: ls {shlex.quote(str(parent))}",
+    )
 
 
 def _open_synthetic(uri: str, options: Dict[str, str], split: str) -> Dataset:

@@ -8,146 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from bisenet_edge.dataset import Dataset
-from bisenet_edge.errors import BisenetEdgeError, DatasetError
-from bisenet_edge.labels import IGNORE_INDEX, LabelSet
+from bisenet_edge.errors import DatasetError
+from bisenet_edge.labels import IGNORE_INDEX
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.datasets.faults import Fault, FileFaultError
 from bisenet_edge.runtime.datasets.files import FileDataset
+from bisenet_edge.runtime.datasets.label_files import void_follows_classes
 from bisenet_edge.runtime.datasets.opening import scan, splits_of
 from bisenet_edge.runtime.datasets.reading import in_threads
-
-
-@dataclass
-class Problem:
-    """All faults of one kind: how many files, and the first one's error."""
-
-    fault: Fault
-    count: int
-    first: BisenetEdgeError
-
-    @property
-    def file(self) -> str:
-        """The first file; "" where the fault is not one of a file."""
-        return str(self.first.path) if isinstance(self.first, FileFaultError) else ""
-
-
-@dataclass
-class SplitSurvey:
-    """One split.
-
-    Attributes:
-        pictures, labels: files on disk, with or without the other.
-        code: how the label files are read; "" for drawn pictures.
-        sizes: "WxH" -> number of pictures.
-        pixels: int64 [256], pixels per train id, 255 = void.
-        shown: int64 [256], pictures that show a train id.
-    """
-
-    split: str
-    labels_of: LabelSet
-    pictures: int
-    labels: int
-    code: str
-    sizes: Counter[str] = field(default_factory=Counter)
-    pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-    shown: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-
-    @property
-    def read(self) -> int:
-        """Pictures whose label could be read."""
-        return sum(self.sizes.values())
-
-    @property
-    def void_share(self) -> float:
-        """Share of void pixels in 0..1; nan when nothing was read."""
-        total = self.pixels.sum()
-        return float(self.pixels[IGNORE_INDEX] / total) if total else float("nan")
-
-    def class_share(self, train_id: int) -> float:
-        """Share of a class in the labelled pixels, 0..1; nan when there are none."""
-        total = self.pixels[:IGNORE_INDEX].sum()
-        return float(self.pixels[train_id] / total) if total else float("nan")
-
-    def never(self) -> Tuple[str, ...]:
-        """The classes that no pixel has."""
-        return tuple(name for i, name in enumerate(self.labels_of.names) if not self.pixels[i])
-
-    def to_json(self) -> Dict[str, Any]:
-        classes = [
-            {
-                "name": name,
-                "pixels": int(self.pixels[i]),
-                "share": _json_number(self.class_share(i)),
-                "pictures": int(self.shown[i]),
-            }
-            for i, name in enumerate(self.labels_of.names)
-        ]
-        return {
-            "split": self.split,
-            "pictures": self.pictures,
-            "labels": self.labels,
-            "read": self.read,
-            "label_files": self.code,
-            "sizes": dict(self.sizes.most_common()),
-            "void_pixels": int(self.pixels[IGNORE_INDEX]),
-            "void_share": _json_number(self.void_share),
-            "classes": classes,
-            "classes_never": list(self.never()),
-        }
-
-
-@dataclass
-class Survey:
-    """A whole data set, as `bisenet-edge data check` tells it."""
-
-    uri: str
-    splits: List[SplitSurvey] = field(default_factory=list)
-    problems: List[Problem] = field(default_factory=list)
-    notes: List[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def pictures_per_s(self) -> float:
-        """How fast pictures and labels were read."""
-        return sum(s.read for s in self.splits) / self.seconds if self.seconds else float("nan")
-
-    def add(self, fault: Fault, error: BisenetEdgeError, count: int = 1) -> None:
-        """Count a fault; the first of its kind is kept."""
-        for problem in self.problems:
-            if problem.fault is fault:
-                problem.count += count
-                return
-        self.problems.append(Problem(fault, count, error))
-
-    def to_json(self) -> Dict[str, Any]:
-        return {
-            "data": self.uri,
-            "passed": not self.problems,
-            "label_set": self.splits[0].labels_of.to_json() if self.splits else None,
-            "splits": [split.to_json() for split in self.splits],
-            "problems": [
-                {
-                    "kind": p.fault.name.lower(),
-                    "count": p.count,
-                    "file": p.file,
-                    "what": p.first.what,
-                    "got": p.first.got,
-                    "expected": p.first.expected,
-                    "next": p.first.fix,
-                }
-                for p in self.problems
-            ],
-            "notes": self.notes,
-            "pictures_per_s": _json_number(round(self.pictures_per_s, 1)),
-        }
+from bisenet_edge.runtime.datasets.survey_result import SplitSurvey, Survey
 
 
 @dataclass(frozen=True)
@@ -170,7 +46,7 @@ def survey(uri: str, splits: Optional[Sequence[str]] = None, progress: Progress 
     Raises:
         UsageError: an unknown scheme, split or option.
         ConfigError: labels.toml does not say what it should.
-        DatasetError: no split can be opened.
+        DatasetError: no such folder, or no split can be opened.
     """
     result = Survey(uri)
     seen: Dict[bytes, Tuple[str, Path]] = {}
@@ -218,6 +94,14 @@ def _survey_split(
             repeated += 1
     if repeated:
         result.notes.append(f"{repeated} pictures of {dataset.split} have the pixels of another one of it")
+    if isinstance(dataset, FileDataset) and _seems_shifted(dataset, counted):
+        result.add(Fault.OFF_BY_ONE, _shifted(dataset), counted.read)
+
+
+def _seems_shifted(dataset: FileDataset, counted: SplitSurvey) -> bool:
+    # Ids from 1 end at the value that is void here, so that no file has a value of no class.
+    nothing = not counted.pixels[0]
+    return nothing and counted.pixels[IGNORE_INDEX] > 0 and void_follows_classes(dataset.code)
 
 
 def _counts(dataset: Dataset) -> SplitSurvey:
@@ -268,6 +152,18 @@ def _all_void(dataset: Dataset, index: int) -> FileFaultError:
     )
 
 
+def _shifted(dataset: FileDataset) -> FileFaultError:
+    path, names = dataset.listing.pairs[0].label, dataset.labels.names
+    return FileFaultError(
+        Fault.OFF_BY_ONE,
+        path,
+        f"the ids of the label files seem to start at 1: none of {dataset.split} has a 0 ('{names[0]}')",
+        got=f"{path} and all others: no 0, so that '{names[-1]}' would be void",
+        expected=f"{dataset.code.told}; 0 = {names[0]}",
+        fix="subtract 1 from every id of every label file; the first class is 0",
+    )
+
+
 def _leak(path: Path, split: str, first: Tuple[str, Path]) -> FileFaultError:
     return FileFaultError(
         Fault.LEAK,
@@ -284,13 +180,13 @@ def _notes_on_classes(splits: Sequence[SplitSurvey]) -> List[str]:
     for split in splits:
         never = split.never()
         if never and split.read:
-            what = "no network can learn them" if split.split == "train" else "they are left out of its mIoU"
+            what = (
+                "no network can learn them"
+                if split.split == "train"
+                else "left out of its mIoU, or 0 in it when a mask shows one"
+            )
             notes.append(f"classes that never occur in {split.split}: {', '.join(never)} ({what})")
     labels = splits[0].labels_of
     if len(labels) > 1 and any(s.read for s in splits) and not any(s.pixels[0] for s in splits):
         notes.append(f"id 0 ('{labels.names[0]}') occurs nowhere: do the ids of the label files start at 1?")
     return notes
-
-
-def _json_number(value: float) -> Optional[float]:
-    return None if np.isnan(value) else value

@@ -42,7 +42,7 @@ class SyntheticDataset:
                 "a synthetic data set needs pictures",
                 got=f"count {count}",
                 expected=f"1 to {MAX_COUNT}",
-                fix="for example SyntheticDataset('train', 400, Size(480, 360))",
+                fix="for example synthetic:?count=400",
             )
         if seed < 0:
             raise DatasetError("a seed cannot be negative", got=str(seed), expected="0 or above", fix="use 0")

@@ -149,7 +149,8 @@ def test_a_label_of_another_size(camvid, shape):
     overwrite_label(camvid, np.zeros(shape, np.uint8))
     with pytest.raises(DatasetError, match="differ in size") as caught:
         open_train(camvid)[0]
-    assert "(12, 16)" in caught.value.got
+    assert "a.png: 16x12, " in caught.value.got
+    assert caught.value.got.endswith(f": {shape[1]}x{shape[0]}")
 
 
 @pytest.mark.parametrize(
@@ -211,12 +212,14 @@ def test_a_folder_needs_labels_toml(tmp_path):
         'name = "m"\n[[class]]\nname = "a"\ncolor = [0, 0]',
         'name = "m"\n[[class]]\nname = "a"\ncolor = [0, 0, 256]',
         'name = "m"\nclass = ["a"]',
+        'name = "m"\n[[class]]\nname = "a"\ncolor = [0, 0, 0]\n[[class]]\nname = "a"\ncolor = [1, 0, 0]',
+        'name = "m"\n[[class]]\nname = "a"\ncolor = [true, 0, 0]',
         'class = "a"',
     ],
 )
 def test_classes_that_cannot_be_used(folder, text):
     (folder / "labels.toml").write_text(text)
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"labels\.toml"):
         open_train(folder, "folder")
 
 
@@ -242,8 +245,17 @@ def test_an_option_that_is_no_number(options):
 
 
 def test_a_synthetic_data_set_without_pictures():
-    with pytest.raises(DatasetError, match="needs pictures"):
+    with pytest.raises(DatasetError, match="needs pictures") as caught:
         open_dataset("synthetic:?count=0", "train")
+    assert open_dataset(caught.value.fix.split()[-1], "train").uri.startswith("synthetic:?count=400")
+
+
+def test_a_path_that_is_not_there_is_told_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DatasetError, match="does not exist") as caught:
+        open_dataset("camvid:data/camvid", "train")
+    assert str(tmp_path / "data" / "camvid") in caught.value.got
+    assert caught.value.fix.endswith(f"ls {tmp_path}")
 
 
 @pytest.mark.camvid

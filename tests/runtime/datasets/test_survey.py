@@ -201,6 +201,19 @@ def test_ids_from_1_that_never_reach_the_last_class_are_suspected(tmp_path):
     assert any("do the ids of the label files start at 1?" in note for note in notes)
 
 
+def test_ids_from_1_that_end_at_the_value_of_void(tmp_path):
+    labels = {"train": of_values(*range(1, 12)), "val": of_values(*range(11))}
+    for split, label in labels.items():
+        for stem in "ab":
+            write(tmp_path / split / f"{stem}.png", noise(len(split) + ord(stem)))
+            write(tmp_path / f"{split}annot" / f"{stem}.png", label)
+    result = survey(f"camvid:{tmp_path}")
+    (problem,) = result.problems
+    assert (problem.fault, problem.count) == (Fault.OFF_BY_ONE, 2)
+    assert problem.file == str(tmp_path / "trainannot" / "a.png")
+    assert problem.first.expected == "ids 0..10, 11/255 = void; 0 = sky"
+
+
 def test_pictures_twice_in_one_split_are_noted(tmp_path):
     folder(tmp_path)
     shutil.copy(train_image(tmp_path, "a"), train_image(tmp_path, "c"))
