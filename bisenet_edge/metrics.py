@@ -45,7 +45,7 @@ class Confusion:
         return _share(hit, self.counts.sum(0) + self.counts.sum(1) - hit)
 
     def miou(self) -> float:
-        """Mean IoU over the classes that occur, in 0..1; nan when nothing was counted."""
+        """Mean IoU over the classes that labels or masks have, in 0..1; nan when nothing was counted."""
         iou = self.iou()
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
 

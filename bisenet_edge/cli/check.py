@@ -66,11 +66,13 @@ def command(
         emit({"artifact": str(found.path), **section})
     else:
         click.echo(f"{found.path} on {accuracy_text(section)}")
-        next_command(_next(found, section))
     frames = result.gallery.write(found.path, "accuracy")
-    update_report(found.path, "accuracy", {**section, "frames": frames})
+    written = update_report(found.path, "accuracy", {**section, "frames": frames})
     if method.plain:
         _remember(found, section)
+    if not as_json:
+        click.echo(written.text)
+        next_command(_next(found, section))
     return 0 if section["passed"] else EXIT_GATE
 
 

@@ -61,6 +61,7 @@ def command(model: Path | None, data: str, split: str, as_json: bool, **options:
     else:
         result, folder = _artifact(model, dataset, method, options)
         following = ["check", *([str(model)] if model else []), "--data", data]
+        following += ["--split", split] if split != "val" else []
     _tell(result, model or folder, as_json, options["confusion"])
     written = _write(result, folder, report)
     if not as_json:
@@ -126,5 +127,4 @@ def _write(result: Evaluation, folder: Path | None, page: Path | None) -> str:
         return f"report: {page}"
     if folder is None:
         return "no report was asked for: --report FILE.html has the pictures and the confusion matrix"
-    written = add_to_report(folder, result)
-    return f"report: {written.files[-1]}" + (f" ({written.reason})" if written.reason else "")
+    return add_to_report(folder, result).text

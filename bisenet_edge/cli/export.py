@@ -79,7 +79,7 @@ def command(checkpoint: Path | None, int8: bool, size: Size, as_json: bool, **re
         emit({"artifact": str(folder), **exported.artifact.manifest.to_json()})
         return 0
     _print(exported, folder)
-    click.echo(f"report: {written.files[-1]}" + (f" ({written.reason})" if written.reason else ""))
+    click.echo(written.text)
     next_command(_measured(exported, folder, rest) if int8 else "bisenet-edge export --int8")
     return 0
 

@@ -209,7 +209,7 @@ def _write(artifact: Artifact, section: dict[str, Any], threads: int, against: P
         return f"report: {own} stays as it is: it is what was compared with"
     written = update_report(artifact.path, "profile", section)
     _remember(artifact, section, threads)
-    return f"report: {written.files[-1]}" + (f" ({written.reason})" if written.reason else "")
+    return written.text
 
 
 def _remember(artifact: Artifact, section: dict[str, Any], threads: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.dataset import Dataset
+from bisenet_edge.errors import UsageError
 from bisenet_edge.labels import LabelSet
 from bisenet_edge.metrics import Confusion, agreement
 from bisenet_edge.progress import Progress, quiet
@@ -30,10 +31,21 @@ from bisenet_edge.runtime.text_table import table
 
 @dataclass(frozen=True)
 class Gate:
-    """The drop that is allowed, in points; None = no limit."""
+    """The drop that is allowed, in points; None = no limit.
+
+    Raises:
+        UsageError: a limit is not a number.
+    """
 
     max_drop: Optional[float] = None
     max_class_drop: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        for limit in (self.max_drop, self.max_class_drop):
+            if limit is not None and np.isnan(limit):
+                raise UsageError(
+                    "a gate needs a number", got=f"{limit}", expected="points of IoU", fix="for example 0.5"
+                )
 
 
 def drop_points(fp32: Confusion, other: Confusion) -> Tuple[float, np.ndarray]:

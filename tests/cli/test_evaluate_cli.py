@@ -43,6 +43,17 @@ def test_evaluate_an_artifact(with_artifact, bisenet_edge):
     Artifact.open(with_artifact)  # whole
 
 
+def test_check_says_where_the_pictures_are_and_evaluate_keeps_the_split(with_artifact, bisenet_edge):
+    code, out, err = bisenet_edge("check", *STREETS)
+    assert (code, err) == (0, "")
+    assert out.rstrip().splitlines()[-3:-1] == [
+        f"report: {with_artifact.relative_to(Path.cwd())}/report.html",
+        "",
+    ]
+    _, out, _ = bisenet_edge("evaluate", *STREETS, "--split", "train")
+    assert out.rstrip().endswith("--split train")
+
+
 def test_evaluate_agrees_with_check(with_artifact, bisenet_edge):
     _, checked, _ = bisenet_edge("check", *STREETS, "--json")
     told = json.loads(checked)
@@ -101,6 +112,7 @@ def test_check_with_views_keeps_its_gate_and_the_manifest(with_artifact, bisenet
     [
         (("evaluate", "--data", "synthetic:", "--scales", "0.5,x"), 2, "cannot read scales"),
         (("evaluate", "--data", "synthetic:", "--slide", "1.5"), 2, "windows cannot overlap"),
+        (("check", "--data", "synthetic:", "--max-drop", "nan"), 2, "a gate needs a number"),
         (("check", "--data", "synthetic:", "--scales", "0"), 2, "these scales cannot be evaluated"),
         (("evaluate", "--data", "synthetic:", "--res", "96x64"), 2, "got:      --res"),
         (("evaluate", "no.safetensors", "--data", "synthetic:"), 1, "no checkpoint here"),

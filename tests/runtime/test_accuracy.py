@@ -9,7 +9,7 @@ import pytest
 
 from bisenet_edge.artifact import Artifact, Manifest
 from bisenet_edge.dataset import Sample
-from bisenet_edge.errors import DatasetError
+from bisenet_edge.errors import DatasetError, UsageError
 from bisenet_edge.frame import Size
 from bisenet_edge.labels import LabelSet
 from bisenet_edge.metrics import Confusion
@@ -166,6 +166,12 @@ def test_nan_never_passes():
     nothing = comparison(diagonal(0, 0, 0), diagonal(0, 0, 0))
     assert np.isnan(nothing.drop_points)
     assert not nothing.passes(Gate(max_drop=100.0))
+
+
+@pytest.mark.parametrize("limits", [(float("nan"), None), (None, float("nan"))])
+def test_a_limit_that_is_no_number_is_refused_before_anything_is_measured(limits):
+    with pytest.raises(UsageError, match="a gate needs a number"):
+        Gate(*limits)
 
 
 def test_the_report_is_plain_json_with_null_for_nan():

@@ -73,6 +73,11 @@ def test_the_figures_are_shown(tmp_path: Path) -> None:
     assert 'class="swatch" style="background: #404080"' in text
 
 
+def test_the_page_promises_no_file_that_a_page_of_its_own_has_not(tmp_path: Path) -> None:
+    _, text = page_of(tmp_path, evaluation=EVALUATION)
+    assert "beside this page" not in text
+
+
 def test_the_confusion_matrix_is_coloured_by_share(tmp_path: Path) -> None:
     page, text = page_of(tmp_path, evaluation=EVALUATION)
     assert ["", "90", "10", ""] in page.rows  # the name of the row is a heading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional
 
@@ -17,6 +18,8 @@ from bisenet_edge.runtime.backends import open_session, require_logits
 from bisenet_edge.runtime.evaluation.gallery import Gallery
 from bisenet_edge.runtime.evaluation.method import Method
 from bisenet_edge.runtime.evaluation.segment import Segment, read_ahead, with_session
+
+TOLD = 4  # class names in an error
 
 
 @dataclass(frozen=True)
@@ -156,10 +159,12 @@ def require_classes(dataset: Dataset, labels: LabelSet) -> None:
         DatasetError: names or their order differ.
     """
     if dataset.labels.names != labels.names:
+        uri = shlex.quote(dataset.uri)
         raise DatasetError(
             "the data set has other classes than the network",
             got=_summary(dataset.labels),
             expected=_summary(labels),
+            fix=f"train a network on it: bisenet-edge train --model bisenet-xception39 --data {uri}",
         )
 
 
@@ -186,4 +191,5 @@ def rounded(value: float) -> Optional[float]:
 
 
 def _summary(labels: LabelSet) -> str:
-    return f"{len(labels)} of '{labels.name}': {', '.join(labels.names[:4])}, ..."
+    shown = ", ".join(labels.names[:TOLD]) + (", ..." if len(labels) > TOLD else "")
+    return f"{len(labels)} of '{labels.name}': {shown}"

@@ -27,7 +27,7 @@ FOLDER = "pictures"
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture: its name, the mIoU of its mask over the classes that occur in it, and a JPEG."""
+    """One picture: its name, the mIoU over the classes in its label or its mask, and a JPEG."""
 
     miou: float
     index: int

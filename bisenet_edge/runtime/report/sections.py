@@ -119,6 +119,11 @@ class WrittenReport:
     files: Tuple[Path, ...]
     reason: str = ""
 
+    @property
+    def text(self) -> str:
+        """A line for people: where it is, and why it is no page."""
+        return f"report: {self.files[-1]}" + (f" ({self.reason})" if self.reason else "")
+
 
 def write_report(folder: Path, report: Mapping[str, Any]) -> WrittenReport:
     """Write report.json and report.html into `folder`, replacing those that are there.

@@ -182,8 +182,10 @@ def test_the_pairs_that_cost_most():
 
 def test_other_classes_and_no_labels_are_refused(toy, pictures):
     other = LabelSet("other", ("x", "y", "z"), LABELS.palette)
-    with pytest.raises(DatasetError, match="other classes"):
+    with pytest.raises(DatasetError, match="other classes") as caught:
         evaluate_artifact(toy, Pictures(pictures.samples, other))
+    assert caught.value.got == "3 of 'other': x, y, z"  # all of them, so no "..."
+    assert caught.value.fix.startswith("train a network on it: bisenet-edge train --model ")
     void = Sample("void", pictures[0].image, np.full(SIZE.hw, 255, np.uint8))
     with pytest.raises(DatasetError, match="no pixel"):
         evaluate_artifact(toy, Pictures((void,)), "fp32", EngineOptions("openvino"))
