@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("train")
-@click.option("--model", help="bisenet-xception39 or bisenet-resnet18.")
+@click.option("--model", help="A name of `bisenet-edge models`: bisenet-xception39, bisenet-resnet18, ...")
 @click.option("--data", multiple=True, metavar="URI", help=f"{DATA_FORMS} (repeatable).")
 @click.option("--recipe", type=click.Path(path_type=Path), help="TOML file; options given here win over it.")
 @click.option("--epochs", type=click.IntRange(min=1))
