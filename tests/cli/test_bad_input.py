@@ -153,7 +153,7 @@ CASES = (
     # Data sets
     Case("data set", f"{EXPORT} --data camvd:data", 2, ("unknown data set", "did you mean 'camvid'?")),
     Case("data without scheme", f"{EXPORT} --data data", 2, ("cannot read a data set URI", "folder:data")),
-    Case("no data set", f"{EXPORT} --data camvid:data", 1, ("no CamVid", "data")),
+    Case("no data set", f"{EXPORT} --data camvid:data", 1, ("folder does not exist", "data, which is /")),
     Case("option of a data set", f"{EXPORT} --data synthetic:?conut=4", 2, ("did you mean 'count'?",)),
     Case(
         "folder without classes",
