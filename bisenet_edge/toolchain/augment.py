@@ -6,8 +6,6 @@ killed training run go on as if it had not been killed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -52,32 +50,6 @@ def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Augment
     if recipe.jitter > 0:
         image = _vary_light(image, recipe.jitter, rng)
     return Augmented(np.ascontiguousarray(image), np.ascontiguousarray(label))
-
-
-def batches(samples: list[Sample], recipe: Recipe, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Augmented batches of one epoch: images uint8 [N, H, W, 3], labels uint8 [N, H, W].
-
-    The last batch is filled up from the start of the order, so that all are of one size. The next
-    batch is made in a second thread while the network works on this one.
-    """
-    order = np.random.default_rng([recipe.seed, epoch]).permutation(len(samples))
-    starts = range(0, len(order), recipe.batch)
-
-    def make(start: int) -> tuple[np.ndarray, np.ndarray]:
-        positions = range(start, start + recipe.batch)
-        made = [
-            augment(samples[order[p % len(order)]], recipe, np.random.default_rng([recipe.seed, epoch, p]))
-            for p in positions
-        ]
-        return np.stack([m.image for m in made]), np.stack([m.label for m in made])
-
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(make, starts[0])
-        for following in [*starts[1:], None]:
-            ready = pending.result()
-            if following is not None:
-                pending = pool.submit(make, following)
-            yield ready
 
 
 def _pad(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,10 +21,10 @@ from bisenet_edge.toolchain.tensors import logits_to_mask, pad_to_stride, to_inp
 
 @dataclass(frozen=True)
 class TrainData:
-    """The mixed train splits in memory, and the val split that picks the best epoch."""
+    """The mixed train splits, and the val split that picks the best epoch."""
 
-    train: list[Sample]
-    val: list[Sample]
+    train: Sequence[Sample]
+    val: Sequence[Sample]
     labels: LabelSet
 
 
@@ -50,7 +51,9 @@ def _read_all(dataset: Dataset, progress: Progress) -> list[Sample]:
     return samples
 
 
-def evaluate(module: nn.Module, samples: list[Sample], classes: int, progress: Progress = quiet) -> Confusion:
+def evaluate(
+    module: nn.Module, samples: Sequence[Sample], classes: int, progress: Progress = quiet
+) -> Confusion:
     """Confusion over `samples`, each at its own size: logits up-sampled (half-pixel), then argmax.
 
     The module is put into evaluation mode.
