@@ -80,7 +80,7 @@ def run(
 def _train_epoch(
     state: RunState, loader: Loader, epoch: int, steps: int, progress: Progress
 ) -> tuple[float, float]:
-    """One pass in an order drawn from (seed, epoch). Returns the mean loss per step and the share of waiting."""
+    """One pass in an order drawn from (seed, epoch): the mean loss per step, and the share of waiting."""
     trainee, recipe, worker = state.trainee, state.recipe, state.trainee.worker
     trainee.module.train()
     losses = EpochLosses(steps, worker.device, epoch + 1)

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class ToldElsewhereError(Exception):
-    """This process ends, and another one, or the launcher, says why.
+    """Of a process that ends while another one, or the launcher, says why.
 
     Attributes:
         exit_code: to end with.
@@ -139,7 +139,7 @@ def from_first(work: Callable[[], T]) -> T:
 
 
 class EveryNth(Sequence[T]):
-    """This process's part of a sequence: item `rank` and every `size`-th one after it, read when asked for."""
+    """A process's part of a sequence: item `rank` and every `size`-th one after it, read when asked for."""
 
     def __init__(self, items: Sequence[T], worker: Worker) -> None:
         self._items, self._indices = items, range(worker.rank, len(items), worker.size)
@@ -234,7 +234,7 @@ def device_of(name: str, local_rank: int | None = None) -> torch.device:
         raise UsageError("no such device", got=repr(name), expected="auto, cpu, cuda or cuda:N") from error
     if local_rank is None or device.type == "cpu":
         return device
-    if device.index is not None:
+    if ":" in name:
         raise UsageError(
             "one GPU cannot be named for several processes",
             got=name,

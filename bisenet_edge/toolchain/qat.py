@@ -160,6 +160,7 @@ def fine_tune(
 class _Twin(Trainee):
     """The INT8 network, taught by labels and by its FP32 twin."""
 
+    recipe: QatRecipe
     # Where training does not help, what calibration gave is kept.
     starts_trained = True
 

@@ -103,9 +103,7 @@ class Recipe:
             )
         for name, choices in (("class_weights", CLASS_WEIGHTS), ("precision", PRECISIONS)):
             if getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"recipe: '{name}'", got=getattr(self, name), expected=" or ".join(choices)
-                )
+                raise ConfigError(f"recipe: '{name}'", got=getattr(self, name), expected=" or ".join(choices))
         for name in ("ohem_threshold", "ohem_min_kept", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"recipe: '{name}'", got=getattr(self, name), expected="0 or more, below 1")

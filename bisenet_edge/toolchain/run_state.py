@@ -74,9 +74,7 @@ class RunState:
         identity = self.trainee.identity
         stored = type(self.recipe).completed(last.recipe)
         if stored != identity:
-            changed = sorted(
-                k for k in {*identity, *stored} if stored.get(k, ...) != identity.get(k, ...)
-            )
+            changed = sorted(k for k in {*identity, *stored} if stored.get(k, ...) != identity.get(k, ...))
             raise CheckpointError(
                 "this folder holds a run of another recipe",
                 got=f"{self.folder}: other {', '.join(changed)}",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bisenet_edge.errors import CheckpointError
+from bisenet_edge.errors import CheckpointError, ConfigError
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.checkpoint import Checkpoint
@@ -23,7 +23,7 @@ from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.run_state import BEST, EpochResult
 from bisenet_edge.toolchain.synchronised import synchronised, with_summed_gradients
 from bisenet_edge.toolchain.tensors import to_planes
-from bisenet_edge.toolchain.train_data import TrainData, load_data
+from bisenet_edge.toolchain.train_data import MEMORY_BUDGET_MB, TrainData, load_data
 from bisenet_edge.toolchain.trainee import Trainee
 
 
@@ -52,17 +52,19 @@ def train(
 
     Raises:
         UsageError: no such network or device.
+        ConfigError: a crop that the network cannot take.
         DatasetError: data that cannot be read, or data sets with different classes.
         CheckpointError: `last.safetensors` belongs to another recipe, or `init` to another network.
         ConfigError: the batch does not fall into as many parts as there are processes.
         MissingDependencyError: tensorboard is not installed, or the device lacks the precision.
         SinkError: `folder` cannot be written.
     """
-    zoo.entry(recipe.model)  # a misspelt name is found before minutes of reading
+    _check_crop(recipe)  # what cannot be trained is found before minutes of reading
     worker = device if isinstance(device, Worker) else Worker(device_of(device))
     if not worker.first:
         on_epoch, note, progress = _nothing, _nothing, quiet
-    data = together(lambda: load_data(recipe, progress))
+    budget_mb = MEMORY_BUDGET_MB // worker.local_size
+    data = together(lambda: load_data(recipe, progress, budget_mb=budget_mb))
     trainee = together(lambda: _Network(recipe, data, worker))
     if trainee.fresh:
         note(f"{recipe.init}: {', '.join(trainee.fresh)} do not fit and start from random weights")
@@ -75,6 +77,21 @@ def _nothing(_: object) -> None:
     pass
 
 
+def _check_crop(recipe: Recipe) -> None:
+    with torch.device("meta"):
+        multiple = zoo.entry(recipe.model).build(1).input_multiple
+    if any(side % multiple for side in recipe.crop_size.hw):
+        sides = [
+            str(max(multiple, round(side / multiple) * multiple)) for side in reversed(recipe.crop_size.hw)
+        ]
+        raise ConfigError(
+            f"recipe: 'crop' does not suit {recipe.model}",
+            got=recipe.crop,
+            expected=f"both sides multiples of {multiple}",
+            fix=f'crop = "{"x".join(sides)}"',
+        )
+
+
 class _Network(Trainee):
     """A network with its auxiliary heads, from random weights drawn by the recipe's seed or from `init`."""
 
@@ -82,10 +99,12 @@ class _Network(Trainee):
         torch.manual_seed(recipe.seed)
         self.recipe, self.labels, self.worker = recipe, data.labels, worker
         self.identity = recipe.to_json()
-        self.module = zoo.build(recipe.model, len(data.labels))
+        parent = checkpoints.read(Path(recipe.init)) if recipe.init else None
+        # Imported weights keep the form that they were trained in.
+        self.architecture = parent.architecture if parent else {}
+        self.module = zoo.build(recipe.model, len(data.labels), self.architecture)
         self.fresh: list[str] = []
-        if recipe.init:
-            parent = checkpoints.read(Path(recipe.init))
+        if parent:
             self.identity["parent"] = parent.sha256
             self.fresh = start_from(self.module, parent, recipe.model)
             # Where training does not help, what it started from is kept.
@@ -117,7 +136,12 @@ class _Network(Trainee):
     def checkpoint(self, module: nn.Module) -> Checkpoint:
         weights = dict(module.state_dict())
         return Checkpoint(
-            self.recipe.model, self.labels, weights, self.identity, metrics={"precision": "fp32"}
+            self.recipe.model,
+            self.labels,
+            weights,
+            self.identity,
+            metrics={"precision": "fp32"},
+            architecture=self.architecture,
         )
 
     def restore(self, tensors: dict[str, Tensor]) -> None:

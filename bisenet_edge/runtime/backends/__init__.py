@@ -10,7 +10,7 @@ from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError, unknown_name
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime import jetson
-from bisenet_edge.runtime.backends.base import BF16, FP16, Session
+from bisenet_edge.runtime.backends.base import BF16, FP16, Session, masks_alone
 
 log = logging.getLogger(__name__)
 
@@ -92,12 +92,28 @@ def native_float16(backend: str) -> str:
     return BF16 if has_bf16() else ""
 
 
+def require_logits(name: str) -> None:
+    """Refuse an engine that gives masks alone, without opening it: to build one may take minutes.
+
+    Args:
+        name: one of `BACKENDS`.
+
+    Raises:
+        BackendError: the engine has no `Session.logits`, or as `choose_backend`.
+        UsageError: as `choose_backend`.
+    """
+    chosen = choose_backend(name)
+    if chosen in ("tensorrt", "null"):
+        raise masks_alone(chosen)
+
+
 def open_session(
     artifact: Artifact,
     precision: str = "",
     *,
     backend: str = "auto",
     threads: int = 0,
+    throughput: bool = False,
     progress: Progress = quiet,
 ) -> Session:
     """Load an artifact into an engine.
@@ -109,6 +125,8 @@ def open_session(
             CPU as the manifest says.
         backend: one of `BACKENDS`.
         threads: CPU threads; 0 = as many as the process may use.
+        throughput: take several frames at a time where the engine can (`Session.in_flight`): more frames per
+            second, and each takes longer. For files; a camera wants its newest frame soon.
         progress: told while TensorRT builds an engine that is not in the cache, which takes minutes.
 
     Raises:
@@ -135,7 +153,7 @@ def open_session(
     if chosen == "openvino":
         from bisenet_edge.runtime.backends.openvino import OpenVinoSession
 
-        return OpenVinoSession(artifact, flavour, threads)
+        return OpenVinoSession(artifact, flavour, threads, throughput=throughput)
     from bisenet_edge.runtime.backends.onnxruntime import OnnxRuntimeSession, ReferenceSession
 
     session = ReferenceSession if chosen == "reference" else OnnxRuntimeSession

@@ -6,14 +6,23 @@ costs as much as the network.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any, Dict
 
 import numpy as np
 
+from bisenet_edge import __version__
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime.backends.base import BF16, Session
-from bisenet_edge.runtime.backends.openvino_quantizers import round_weights, use_unsigned_codes
+from bisenet_edge.runtime.backends.openvino_input import CodeWriter, take_codes
+from bisenet_edge.runtime.backends.openvino_quantizers import (
+    quantize_before_pooling,
+    round_weights,
+    use_unsigned_codes,
+)
+from bisenet_edge.runtime.cache_folder import compiled_model, seal
 from bisenet_edge.runtime.cell_argmax import CellArgmax
 
 INT8_TYPES = ("i8", "u8")
@@ -26,13 +35,20 @@ def has_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def _key(model_sha256: str, version: str, settings: Dict[str, Any]) -> str:
+    """Of a compiled model: what it is made from and for; our own rewriting of graphs is in our version."""
+    made_for = [model_sha256, version, __version__, sorted(settings.items())]
+    return hashlib.sha256(json.dumps(made_for).encode()).hexdigest()[:32]
+
+
 class OpenVinoSession(Session):
     """An artifact's "int8" or "fp32" model, or the latter in "bf16", on the CPU plugin of OpenVINO."""
 
     backend = "openvino"
 
-    def __init__(self, artifact: Artifact, precision: str, threads: int = 0) -> None:
-        super().__init__(artifact, precision)
+    def __init__(
+        self, artifact: Artifact, precision: str, threads: int = 0, *, throughput: bool = False
+    ) -> None:
         import openvino
 
         half = precision == BF16
@@ -45,7 +61,8 @@ class OpenVinoSession(Session):
             )
         self.version = str(openvino.__version__)
         settings: Dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
+            # Latency: all cores work on one frame. Throughput: on several, and on a few cores each.
+            "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
             # Unless BF16 was asked for, what the graph leaves in floating point is computed in FP32: on
             # CPUs with BF16 the plugin would lower it silently, and "fp32" would not be FP32.
             "INFERENCE_PRECISION_HINT": BF16 if half else "f32",
@@ -53,28 +70,56 @@ class OpenVinoSession(Session):
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         path = artifact.model_path("fp32" if half else precision)
+        kept = compiled_model(_key(artifact.manifest.files[path.name], self.version, settings))
+        if kept is not None:
+            settings["CACHE_DIR"] = str(kept)
         try:
             core = openvino.Core()
             model = _cut_at_logits(core.read_model(str(path)))
             round_weights(model)
+            quantize_before_pooling(model)
             use_unsigned_codes(model)
+            takes_codes = take_codes(model)
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BackendError("OpenVINO refuses a model", got=f"{path}: {error}") from error
-        self._request = self._compiled.create_infer_request()
-        self._frame = self._request.get_input_tensor().data
-        self._logits: np.ndarray = self._request.get_output_tensor().data[0]
-        classes, height, width = self._logits.shape
-        self._tail = CellArgmax(classes, (height, width), artifact.manifest.size.hw)
+        if kept is not None:
+            seal(kept)
+        if throughput:
+            # One more than are computed at a time: it waits while the tail of a finished one is made.
+            self.in_flight = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + 1
+        super().__init__(artifact, precision)
+        self._lanes = [_Lane(self._compiled, takes_codes) for _ in range(self.in_flight)]
+        classes, height, width = self._lanes[0].logits.shape
+        manifest = artifact.manifest
+        self._tail = CellArgmax(classes, (height, width), manifest.size.hw, manifest.logits_stride)
+
+    def _submit(self, frame: np.ndarray, mask: np.ndarray) -> None:
+        lane = self._lanes[self._submitted % self.in_flight]
+        lane.write(frame)
+        if self.in_flight == 1:
+            lane.request.infer()  # there is nothing to do meanwhile
+        else:
+            lane.request.start_async()
+
+    def _finish(self, mask: np.ndarray) -> None:
+        lane = self._lanes[(self._submitted - self.pending - 1) % self.in_flight]
+        if self.in_flight > 1:
+            lane.request.wait()
+        self._tail(lane.logits, mask)
 
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
         self._tail(self.run_network(frame), mask)
 
+    def _logits_of(self, frame: np.ndarray) -> np.ndarray:
+        return self.run_network(frame)
+
     def run_network(self, frame: np.ndarray) -> np.ndarray:
         """Logits of one frame (uint8 [H, W, 3]): float32 [C, h, w], valid until the next call."""
-        self._frame[0] = frame
-        self._request.infer()
-        return self._logits
+        lane = self._lanes[0]
+        lane.write(frame)
+        lane.request.infer()
+        return lane.logits
 
     def describe(self) -> Dict[str, Any]:
         """Engine, version, and from the execution graph: convolutions that run in INT8 (and which do not),
@@ -83,7 +128,7 @@ class OpenVinoSession(Session):
         total, bf16, floating = 0, 0, []
         for operation in self._compiled.get_runtime_model().get_ordered_ops():
             info = operation.get_rt_info()
-            if info["layerType"].astype(str) != "Convolution":
+            if info["layerType"].astype(str) not in ("Convolution", "Deconvolution"):
                 continue
             total += 1
             runs_in = info["runtimePrecision"].astype(str)
@@ -101,7 +146,30 @@ class OpenVinoSession(Session):
         }
 
     def _close(self) -> None:
-        del self._request, self._compiled
+        for lane in self._lanes[:]:
+            lane.request.cancel()
+        del self._lanes, self._compiled
+
+
+class _Lane:
+    """One request, and the memory that it reads and writes.
+
+    Attributes:
+        logits: float32 [C, h, w].
+    """
+
+    def __init__(self, compiled: Any, takes_codes: bool) -> None:
+        self.request = compiled.create_infer_request()
+        self.logits: np.ndarray = self.request.get_output_tensor().data[0]
+        self._frame = self.request.get_input_tensor().data
+        self._writer = CodeWriter(self._frame) if takes_codes else None
+
+    def write(self, frame: np.ndarray) -> None:
+        """Copy a frame (uint8 [H, W, 3]) into the request."""
+        if self._writer is None:
+            self._frame[0] = frame
+        else:
+            self._writer.write(frame)
 
 
 def _cut_at_logits(model: Any) -> Any:

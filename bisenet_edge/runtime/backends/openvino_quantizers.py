@@ -44,7 +44,7 @@ def round_weights(model: Any) -> int:
         (convert,) = (target.get_node() for target in operation.output(0).get_target_inputs())
         values = np.asarray(weight.data, np.float32)
         scale = _dequantizing_scale(convert).astype(np.float32)
-        steps = np.rint(values / scale.reshape(-1, *[1] * (values.ndim - 1)))
+        steps = np.rint(values / scale)
         codes = opset13.constant(np.clip(steps, QMIN_INT8, QMAX_INT8).astype(np.int8))
         codes.set_friendly_name(convert.get_friendly_name())
         for consumer in list(convert.output(0).get_target_inputs()):
@@ -55,12 +55,49 @@ def round_weights(model: Any) -> int:
 
 
 def _dequantizing_scale(codes: Any) -> np.ndarray:
-    """Scale of the DequantizeLinear behind int8 codes: Convert, Subtract, Multiply in OpenVINO."""
-    node = codes
-    while node.get_type_name() != "Multiply":
+    """Scale of the DequantizeLinear behind int8 codes, in a shape that fits the codes': Convert, Subtract,
+    Multiply in OpenVINO.
+    """
+    node = _behind(codes, "Multiply")
+    return constant(node, 1).reshape(list(node.input_value(1).get_shape()))
+
+
+def _behind(node: Any, kind: str) -> Any:
+    """The next operation of a kind on the chain behind a node."""
+    while node.get_type_name() != kind:
         (target,) = node.output(0).get_target_inputs()
         node = target.get_node()
-    return _constant(node, 1)
+    return node
+
+
+def quantize_before_pooling(model: Any) -> int:
+    """Move max poolings behind the quantizer that follows them, in place.
+
+    The code of a maximum is the maximum of the codes; the pooling then reads a quarter of the bytes, and the
+    quantizer becomes part of the convolution in front of it.
+
+    Args:
+        model: an `openvino.Model` read from our Q/DQ graph.
+
+    Returns:
+        how many poolings were moved.
+    """
+    moved = 0
+    for pooling in [o for o in model.get_ordered_ops() if o.get_type_name() == "MaxPool"]:
+        # Who reads where the maxima were (unpooling) would find other places among equal codes.
+        targets = [target for output in pooling.outputs() for target in output.get_target_inputs()]
+        quantizer = targets[0].get_node()
+        if len(targets) != 1 or quantizer.get_type_name() != "FakeQuantize":
+            continue
+        values = _behind(quantizer, "Multiply")
+        consumers = list(values.output(0).get_target_inputs())
+        quantizer.input(0).replace_source_output(pooling.input_value(0))
+        pooling.input(0).replace_source_output(values.output(0))
+        for consumer in consumers:
+            consumer.replace_source_output(pooling.output(0))
+        moved += 1
+    model.validate_nodes_and_infer_types()
+    return moved
 
 
 def use_unsigned_codes(model: Any) -> int:
@@ -95,7 +132,7 @@ def _non_negative(operation: Any, known: Dict[str, bool]) -> bool:
         return bool(data.size and data.dtype.kind in "fiu" and (data >= 0).all())
     if kind == "Subtract":  # a dequantizer's zero point, which is 0
         return known[operation.input_value(0).get_node().get_friendly_name()] and not np.any(
-            _constant(operation, 1)
+            constant(operation, 1)
         )
     if kind not in PASSES_ON:
         return False
@@ -105,7 +142,7 @@ def _non_negative(operation: Any, known: Dict[str, bool]) -> bool:
     return all(known[operation.input_value(i).get_node().get_friendly_name()] for i in range(inputs))
 
 
-def _constant(operation: Any, index: int) -> np.ndarray:
+def constant(operation: Any, index: int) -> np.ndarray:
     """Value of a constant input, looked up through converts and reshapes; [nan] when it is not constant."""
     node = operation.input_value(index).get_node()
     while node.get_type_name() in ("Convert", "Reshape"):
@@ -115,7 +152,7 @@ def _constant(operation: Any, index: int) -> np.ndarray:
 
 def _is_signed(quantizer: Any) -> bool:
     # Per-tensor activations only: weights have one range per channel and a constant behind them.
-    low, codes = _constant(quantizer, 1), _constant(quantizer, 3)
+    low, codes = constant(quantizer, 1), constant(quantizer, 3)
     return bool(low.size == 1 and codes.size == 1 and codes.ravel()[0] == QMIN_INT8)
 
 
@@ -123,7 +160,7 @@ def _rewrite(quantizer: Any) -> None:
     import openvino
     from openvino import opset13
 
-    scale = float(_constant(quantizer, 2).ravel()[0]) / QMAX_INT8
+    scale = float(constant(quantizer, 2).ravel()[0]) / QMAX_INT8
     clamped = _clamp(quantizer.input_value(0), QMAX_INT8 * scale)
     shape = list(quantizer.input_value(1).get_shape())
     ends = (0.0, QMAX_UINT8 * scale, 0.0, float(QMAX_UINT8))

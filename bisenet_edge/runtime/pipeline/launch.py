@@ -74,7 +74,12 @@ def camera_to_mask(
             ]
             notifier.loading("the engine")
             session = open_session(
-                artifact, job.precision, backend=job.backend, threads=job.threads, progress=building
+                artifact,
+                job.precision,
+                backend=job.backend,
+                threads=job.threads,
+                throughput=not source.live,
+                progress=building,
             )
             segmenter = Segmenter(session)
             stack.callback(segmenter.close_session)
