@@ -26,8 +26,8 @@ class Launch:
     Attributes:
         processes: on this machine.
         machines: how many take part; each gives the same command.
-        backend, endpoint, run_id: of the rendezvous: "c10d" or "static", HOST:PORT of the first machine, and a
-            name that all machines give.
+        backend, endpoint, run_id: of the rendezvous: "c10d" or "static", HOST:PORT of the first machine,
+            and a name that all machines give.
         machine_rank: number of this machine, from 0, for the backend "static".
     """
 
@@ -74,13 +74,13 @@ def launch(words: Sequence[str], how: Launch) -> None:
     try:
         elastic_launch(config, sys.executable)("-m", "bisenet_edge", *words)
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
+        rank, failure = error.get_first_failure()
         code = int(failure.exitcode)
         if code > 0 and code != EXIT_LOST:
             raise ToldElsewhereError(code) from error
         raise BisenetEdgeError(
             "a process of this training run is gone",
-            got=_death(code, failure.global_rank()),
+            got=_death(code, rank),
             expected="all processes to run to the end",
             fix="give the same command again: the run goes on after its last whole epoch",
         ) from error

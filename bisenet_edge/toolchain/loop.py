@@ -55,7 +55,7 @@ def run(
     """
     recipe, worker = trainee.recipe, trainee.worker
     check_precision(recipe.precision, worker.device)
-    _check_batch(recipe, worker)
+    check_batch(recipe, worker)
     state = RunState(trainee, folder)
     steps = math.ceil(len(data.train) / recipe.batch)
     writer = together(lambda: _scalar_writer(folder) if worker.first else None)
@@ -110,7 +110,12 @@ def _evaluate(state: RunState, data: TrainData, progress: Progress) -> Confusion
     return Confusion(sum_over_processes(torch.from_numpy(own.counts)).numpy())
 
 
-def _check_batch(recipe: Recipe, worker: Worker) -> None:
+def check_batch(recipe: Recipe, worker: Worker) -> None:
+    """Refuse a batch that does not fall into equal parts.
+
+    Raises:
+        ConfigError: with the next batch that does.
+    """
     if recipe.batch % (recipe.accumulate * worker.size):
         raise ConfigError(
             "the batch does not fall into parts of one size",

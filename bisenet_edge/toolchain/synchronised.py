@@ -5,12 +5,26 @@ A network whose batch is spread over processes then learns what it would learn i
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
-from bisenet_edge.toolchain.processes import Worker
+from bisenet_edge.toolchain.processes import Worker, sum_over_processes
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over processes; so is its gradient, as every process's loss depends on everybody's numbers."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return sum_over_processes(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return sum_over_processes(gradients[0])
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
@@ -25,14 +39,15 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        values = x.float()
+        values = x if x.dtype == torch.float64 else x.float()
         variance, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
         # Summed as squares they are the same in every process; in FP64 nothing cancels.
         mean64 = mean.double()
-        sums = all_reduce(torch.stack([mean64, variance.double() + mean64 * mean64]))
+        sums = _Sum.apply(torch.stack([mean64, variance.double() + mean64 * mean64]))
         count = torch.distributed.get_world_size()
         mean64, square = sums[0] / count, sums[1] / count
-        mean, variance = mean64.float(), (square - mean64 * mean64).clamp(min=0).float()
+        mean = mean64.to(values.dtype)
+        variance = (square - mean64 * mean64).clamp(min=0).to(values.dtype)
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             rate = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
@@ -79,6 +94,9 @@ def with_summed_gradients(network: nn.Module, worker: Worker) -> nn.Module:
     if worker.size == 1:
         return network
     ids = [worker.device] if worker.device.type == "cuda" else None
-    return DistributedDataParallel(
-        network, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    with warnings.catch_warnings():
+        # Newer releases have another name for this, older ones do not know that.
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+        return DistributedDataParallel(
+            network, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+        )

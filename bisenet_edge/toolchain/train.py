@@ -14,7 +14,7 @@ from bisenet_edge.errors import CheckpointError, ConfigError
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.checkpoint import Checkpoint
-from bisenet_edge.toolchain.loop import run
+from bisenet_edge.toolchain.loop import check_batch, run
 from bisenet_edge.toolchain.losses import WHOLE, Share, enet_weights, labelled, training_loss
 from bisenet_edge.toolchain.models import zoo
 from bisenet_edge.toolchain.precision import autocast
@@ -61,6 +61,7 @@ def train(
     """
     _check_crop(recipe)  # what cannot be trained is found before minutes of reading
     worker = device if isinstance(device, Worker) else Worker(device_of(device))
+    check_batch(recipe, worker)
     if not worker.first:
         on_epoch, note, progress = _nothing, _nothing, quiet
     budget_mb = MEMORY_BUDGET_MB // worker.local_size
