@@ -16,8 +16,8 @@ from bisenet_edge.frame import Size
 if TYPE_CHECKING:
     from bisenet_edge.toolchain.export import Exported
     from bisenet_edge.toolchain.int8 import Int8Options
-    from bisenet_edge.toolchain.loop import EpochResult
     from bisenet_edge.toolchain.quant.select_frames import CalibrationRecipe
+    from bisenet_edge.toolchain.run_state import EpochResult
 
 
 @click.command("export")

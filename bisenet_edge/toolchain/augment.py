@@ -6,8 +6,6 @@ killed training run go on as if it had not been killed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -43,7 +41,7 @@ def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Augment
     label = sample.label[top : top + window_h, left : left + window_w]
     out_h = min(height, max(1, round(image.shape[0] * scale)))
     out_w = min(width, max(1, round(image.shape[1] * scale)))
-    image = cv2.resize(image, (out_w, out_h), interpolation=cv2.INTER_LINEAR)
+    image = cv2.resize(image, (out_w, out_h), interpolation=cv2.INTER_LINEAR_EXACT)
     label = cv2.resize(label, (out_w, out_h), interpolation=cv2.INTER_NEAREST_EXACT)
     if (out_h, out_w) != (height, width):
         image, label = _pad(image, label, (height, width), rng)
@@ -52,32 +50,6 @@ def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Augment
     if recipe.jitter > 0:
         image = _vary_light(image, recipe.jitter, rng)
     return Augmented(np.ascontiguousarray(image), np.ascontiguousarray(label))
-
-
-def batches(samples: Sequence[Sample], recipe: Recipe, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Augmented batches of one epoch: images uint8 [N, H, W, 3], labels uint8 [N, H, W].
-
-    The last batch is filled up from the start of the order, so that all are of one size. The next
-    batch is made in a second thread while the network works on this one.
-    """
-    order = np.random.default_rng([recipe.seed, epoch]).permutation(len(samples))
-    starts = range(0, len(order), recipe.batch)
-
-    def make(start: int) -> tuple[np.ndarray, np.ndarray]:
-        positions = range(start, start + recipe.batch)
-        made = [
-            augment(samples[order[p % len(order)]], recipe, np.random.default_rng([recipe.seed, epoch, p]))
-            for p in positions
-        ]
-        return np.stack([m.image for m in made]), np.stack([m.label for m in made])
-
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(make, starts[0])
-        for following in [*starts[1:], None]:
-            ready = pending.result()
-            if following is not None:
-                pending = pool.submit(make, following)
-            yield ready
 
 
 def _pad(

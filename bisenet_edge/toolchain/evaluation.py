@@ -20,7 +20,7 @@ from bisenet_edge.runtime.evaluation.scoring import Scorer
 from bisenet_edge.runtime.evaluation.segment import Segment, with_scorer
 from bisenet_edge.runtime.fit import Fit
 from bisenet_edge.toolchain.checkpoint import Checkpoint
-from bisenet_edge.toolchain.loop import device_of
+from bisenet_edge.toolchain.processes import device_of
 from bisenet_edge.toolchain.tensors import pad_to_stride, to_input
 
 

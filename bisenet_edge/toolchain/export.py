@@ -37,10 +37,10 @@ from bisenet_edge.runtime.profile.payoff import Payoff, int8_pays
 from bisenet_edge.runtime.selftest import write_golden
 from bisenet_edge.toolchain.checkpoint import Checkpoint
 from bisenet_edge.toolchain.int8 import Int8, Int8Options, gate_data, make_int8
-from bisenet_edge.toolchain.loop import EpochResult
 from bisenet_edge.toolchain.onnx_graph import to_float16, to_onnx
 from bisenet_edge.toolchain.quant.fold import fold
 from bisenet_edge.toolchain.quant.placement import floating
+from bisenet_edge.toolchain.run_state import EpochResult
 from bisenet_edge.toolchain.verify import verify
 
 GOLDEN_FRAMES = 4

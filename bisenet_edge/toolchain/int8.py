@@ -18,7 +18,6 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.accuracy import Gate
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.toolchain.checkpoint import Checkpoint
-from bisenet_edge.toolchain.loop import EpochResult
 from bisenet_edge.toolchain.models.network import input_multiple
 from bisenet_edge.toolchain.qat import FineTuned, QatRecipe, Start, fine_tune
 from bisenet_edge.toolchain.quant.calibrate import observe, ranges
@@ -27,6 +26,7 @@ from bisenet_edge.toolchain.quant.observers import OBSERVERS
 from bisenet_edge.toolchain.quant.ptq import PostTraining, Quantized, Scheme
 from bisenet_edge.toolchain.quant.select_frames import CalibrationFrames, CalibrationRecipe, load
 from bisenet_edge.toolchain.quant.twin import twin_of
+from bisenet_edge.toolchain.run_state import EpochResult
 from bisenet_edge.toolchain.search import check_one, search
 from bisenet_edge.toolchain.search_result import Found
 from bisenet_edge.toolchain.trial import Trial

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,13 +12,44 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bisenet_edge.labels import IGNORE_INDEX
+from bisenet_edge.toolchain.processes import sum_over_processes
 from bisenet_edge.toolchain.recipe import Recipe
 
 ENET_OFFSET = 1.02
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which part of a step's batch a loss is of. The losses of all parts add up to that of the batch.
+
+    Attributes:
+        pixels: what the whole batch's sum is divided by (`labelled` of all its parts); None with hard
+            example mining, where only the forward pass tells: the loss is then the mean over the
+            parts of a step, each divided by the pixels kept in that part of all processes.
+        parts: how many parts of one size a step has in each process.
+        processes: how many processes there are.
+    """
+
+    pixels: Tensor | None = None
+    parts: int = 1
+    processes: int = 1
+
+    def divisor(self, counted: Tensor) -> Tensor:
+        """What to divide the sum over `counted` pixels of this part by."""
+        whole = self.parts * sum_over_processes(counted) if self.pixels is None else self.pixels
+        # A batch without any labelled pixel teaches nothing; its mean would be 0 / 0.
+        return whole.clamp(min=1e-6)
+
+
+WHOLE = Share()
+
+
 def training_loss(
-    outputs: tuple[Tensor, ...], label: Tensor, recipe: Recipe, weights: Tensor | None = None
+    outputs: tuple[Tensor, ...],
+    label: Tensor,
+    recipe: Recipe,
+    weights: Tensor | None = None,
+    share: Share = WHOLE,
 ) -> Tensor:
     """Cross-entropy of the main head plus the weighted auxiliary ones (section 3.4).
 
@@ -26,12 +58,15 @@ def training_loss(
         label: uint8 [N, H, W]; 255 = ignored.
         recipe: its `loss_stride`, `aux_weight` and `ohem_*` say how.
         weights: float [C], of the classes; None = all equal.
+        share: which part of a step's batch this is.
     """
-    losses = [cross_entropy(logits, label, recipe, weights) for logits in outputs]
+    losses = [cross_entropy(logits, label, recipe, weights, share) for logits in outputs]
     return losses[0] + recipe.aux_weight * sum(losses[1:], torch.zeros_like(losses[0]))
 
 
-def cross_entropy(logits: Tensor, label: Tensor, recipe: Recipe, weights: Tensor | None = None) -> Tensor:
+def cross_entropy(
+    logits: Tensor, label: Tensor, recipe: Recipe, weights: Tensor | None = None, share: Share = WHOLE
+) -> Tensor:
     """Mean cross-entropy over the labelled pixels, at 1/loss_stride of the label's size.
 
     With class weights it is the weighted mean; with hard example mining the mean over the pixels kept.
@@ -39,10 +74,9 @@ def cross_entropy(logits: Tensor, label: Tensor, recipe: Recipe, weights: Tensor
     Args:
         logits: [N, C, h, w], up-sampled to that size.
         label: uint8 [N, H, W]; 255 = ignored.
-        recipe, weights: as for `training_loss`.
+        recipe, weights, share: as for `training_loss`.
     """
-    stride = recipe.loss_stride
-    target = label[:, stride // 2 :: stride, stride // 2 :: stride].long()
+    target = _target(label, recipe)
     scaled = F.interpolate(logits, size=target.shape[1:], mode="bilinear", align_corners=False).float()
     known = target != IGNORE_INDEX
     if recipe.ohem_threshold == 0:
@@ -53,8 +87,27 @@ def cross_entropy(logits: Tensor, label: Tensor, recipe: Recipe, weights: Tensor
         kept = _hard(scaled.detach(), target, known, recipe)
         total = each[kept].sum()
         counted = _weight_of(target, kept, weights)
-    # A batch without any labelled pixel teaches nothing; its mean would be 0 / 0.
-    return total / counted.clamp(min=1e-6)
+    return total / share.divisor(counted)
+
+
+def labelled(label: Tensor, recipe: Recipe, weights: Tensor | None = None) -> Tensor | None:
+    """How many pixels the loss of a batch is the mean over, or the sum of their class weights.
+
+    Args:
+        label, recipe, weights: as for `training_loss`.
+
+    Returns:
+        one number on the label's device; None with hard example mining (the network decides).
+    """
+    if recipe.ohem_threshold:
+        return None
+    target = _target(label, recipe)
+    return _weight_of(target, target != IGNORE_INDEX, weights)
+
+
+def _target(label: Tensor, recipe: Recipe) -> Tensor:
+    stride = recipe.loss_stride
+    return label[:, stride // 2 :: stride, stride // 2 :: stride].long()
 
 
 def _weight_of(target: Tensor, chosen: Tensor, weights: Tensor | None) -> Tensor:

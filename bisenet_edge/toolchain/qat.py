@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,15 +21,18 @@ from bisenet_edge.errors import CheckpointError, ConfigError, DatasetError
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.checkpoint import Checkpoint
-from bisenet_edge.toolchain.loop import BEST, EpochResult, Trainee, device_of, run
-from bisenet_edge.toolchain.losses import cross_entropy
+from bisenet_edge.toolchain.loop import run
+from bisenet_edge.toolchain.losses import WHOLE, Share, cross_entropy, labelled
+from bisenet_edge.toolchain.processes import Worker, device_of
 from bisenet_edge.toolchain.quant.fake_quant import set_learnable
 from bisenet_edge.toolchain.quant.fold import fold
 from bisenet_edge.toolchain.quant.ptq import Quantized
 from bisenet_edge.toolchain.quant.twin import PREFIX, twin_of, with_twin
 from bisenet_edge.toolchain.recipe import Recipe
-from bisenet_edge.toolchain.tensors import to_input
+from bisenet_edge.toolchain.run_state import BEST, EpochResult
+from bisenet_edge.toolchain.tensors import to_planes
 from bisenet_edge.toolchain.train_data import evaluate, load_data
+from bisenet_edge.toolchain.trainee import Trainee
 
 RANGES = ("learned", "frozen")
 
@@ -57,6 +59,7 @@ class QatRecipe(Recipe):
     distillation: float = 10.0
     calibration_count: int = 64
     observer: str = "mse"
+    precision: str = "fp32"  # rounded to BF16, codes x scale would not be on the INT8 grid
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +67,12 @@ class QatRecipe(Recipe):
             raise ConfigError("recipe: 'ranges'", got=self.ranges, expected=" or ".join(RANGES))
         if self.distillation < 0:
             raise ConfigError("recipe: 'distillation' must not be negative", got=self.distillation)
-        for name, ordinary in (("ema", 0.0), ("init", ""), ("class_weights", "equal")):
+        for name, ordinary in (
+            ("ema", 0.0),
+            ("init", ""),
+            ("class_weights", "equal"),
+            ("precision", "fp32"),
+        ):
             if getattr(self, name) != ordinary:
                 raise ConfigError(
                     f"recipe: '{name}' belongs to training in FP32",
@@ -131,7 +139,7 @@ def fine_tune(
         )
     trainee = _Twin(start, recipe, chosen)
     fp32 = evaluate(trainee.teacher, data.val, len(data.labels), progress)
-    history = run(trainee, recipe, data, folder, on_epoch=on_epoch, progress=progress)
+    history = run(trainee, data, folder, on_epoch=on_epoch, progress=progress)
     best = checkpoints.read(folder / BEST)
     tuned = twin_of(best)
     assert tuned is not None
@@ -152,12 +160,13 @@ def fine_tune(
 class _Twin(Trainee):
     """The INT8 network, taught by labels and by its FP32 twin."""
 
+    recipe: QatRecipe
     # Where training does not help, what calibration gave is kept.
     starts_trained = True
 
     def __init__(self, start: Start, recipe: QatRecipe, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
-        self.start, self.recipe, self.device = start, recipe, device
+        self.start, self.recipe, self.worker = start, recipe, Worker(device)
         self.identity = {**recipe.to_json(), "parent": start.checkpoint.sha256}
         self.module = start.quantized.network
         self.module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -175,17 +184,18 @@ class _Twin(Trainee):
             {"params": ranges, "weight_decay": 0.0},
         ]
 
-    def loss(self, images: np.ndarray, labels: np.ndarray) -> Tensor:
-        # In FP32: rounded to BF16, codes x scale would not be on the INT8 grid.
-        x = to_input(images, self.device)
+    def labelled(self, labels: Tensor) -> Tensor | None:
+        return labelled(labels, self.recipe)
+
+    def loss(self, images: Tensor, labels: Tensor, share: Share = WHOLE) -> Tensor:
+        x = to_planes(images)
         logits = self.module(x)
-        target = torch.from_numpy(labels).to(self.device)
-        loss = cross_entropy(logits, target, self.recipe)
+        loss = cross_entropy(logits, labels, self.recipe, share=share)
         if self.recipe.distillation:
             with torch.no_grad():
                 taught = F.log_softmax(self.teacher(x), dim=1)
             divergence = F.kl_div(F.log_softmax(logits, dim=1), taught, log_target=True, reduction="none")
-            loss = loss + self.recipe.distillation * divergence.sum(1).mean()
+            loss = loss + self.recipe.distillation * divergence.sum(1).mean() / share.parts
         return loss
 
     def checkpoint(self, module: nn.Module) -> Checkpoint:

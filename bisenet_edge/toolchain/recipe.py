@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 LOSS_STRIDES = (1, 2, 4, 8)
 CLASS_WEIGHTS = ("equal", "enet")
+PRECISIONS = ("bf16", "fp16", "fp32")
 PAPER_SCALES = (0.75, 1.0, 1.5, 1.75, 2.0)
 LEAST_SCALE, LARGEST_SCALE = 0.1, 10.0
-ABOVE_0 = ("epochs", "batch", "learning_rate", "eval_every")
+ABOVE_0 = ("epochs", "batch", "accumulate", "learning_rate", "eval_every")
 FROM_0 = ("poly_power", "warmup_steps", "weight_decay", "aux_weight", "seed")
 FROM_0_BELOW_1 = ("momentum", "jitter", "ohem_threshold", "ohem_min_kept", "ema")
 
@@ -32,7 +33,11 @@ class Recipe:
         model: name of the network.
         data: data set URIs; their train splits are mixed, the first one's val split picks the best epoch.
         epochs: passes over the mixed train splits.
-        batch: pictures per step (paper: 16).
+        batch: pictures per step (paper: 16), of all processes together.
+        accumulate: parts that each step's batch is worked on in, one after the other, where memory is
+            short. Gradients are those of the whole batch: sums over its labelled pixels, divided once.
+            Statistics of batch normalisation are each part's own, and with `ohem_threshold` the loss is
+            the mean of the parts' losses.
         crop: training crop, "WxH".
         learning_rate: start of the "poly" schedule (paper: 2.5e-2).
         poly_power: lr = learning_rate * (1 - step / steps) ** poly_power (paper: 0.9).
@@ -54,6 +59,8 @@ class Recipe:
             evaluated and kept as the best; 0 = none. 0.99 averages over about 100 steps.
         init: checkpoint whose weights training starts from; "" = random weights. Layers of other
             shapes (the classifiers, when the classes are others) start from random weights.
+        precision: what convolutions are computed in: "bf16", "fp32", or "fp16" with loss scaling for
+            NVIDIA GPUs older than Ampere, which have no BF16. Weights, losses and sums are FP32.
         eval_every: epochs between evaluations on the val split.
         seed: of initial weights, order and augmentation.
     """
@@ -62,6 +69,7 @@ class Recipe:
     data: tuple[str, ...]
     epochs: int = 200
     batch: int = 16
+    accumulate: int = 1
     crop: str = "480x360"
     learning_rate: float = 2.5e-2
     poly_power: float = 0.9
@@ -80,6 +88,7 @@ class Recipe:
     ohem_min_kept: float = 1 / 16
     ema: float = 0.0
     init: str = ""
+    precision: str = "bf16"
     eval_every: int = 5
     seed: int = 0
 
@@ -88,8 +97,15 @@ class Recipe:
         if self.loss_stride not in LOSS_STRIDES:
             raise ConfigError("recipe: unknown 'loss_stride'", got=self.loss_stride, expected="1, 2, 4 or 8")
         self._check_scales()
-        if self.class_weights not in CLASS_WEIGHTS:
-            raise unknown_name("'class_weights' of the recipe", self.class_weights, CLASS_WEIGHTS)
+        if self.batch % self.accumulate:
+            raise ConfigError(
+                "recipe: 'batch' does not fall into 'accumulate' parts of one size",
+                got=f"{self.batch} pictures in {self.accumulate} parts",
+                expected="a divisor of the batch",
+            )
+        for name, choices in (("class_weights", CLASS_WEIGHTS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in choices:
+                raise unknown_name(f"'{name}' of the recipe", getattr(self, name), choices)
         if not all(isinstance(uri, str) for uri in self.data):
             raise ConfigError(
                 "recipe: 'data' names data sets", got=list(self.data), expected='data = ["camvid:PATH"]'
@@ -179,6 +195,12 @@ class Recipe:
     def from_options(cls, **options: Any) -> Self:
         """Make a recipe from the paper's defaults and the options that are not None."""
         return cls.build(_given(options), "training")
+
+    @classmethod
+    def completed(cls, stored: dict[str, Any]) -> dict[str, Any]:
+        """`to_json` of a recipe from before some fields were there, with what those now stand at."""
+        added = {f.name: f.default for f in dataclasses.fields(cls) if f.name in ("accumulate", "precision")}
+        return {**added, **stored}
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "data": list(self.data), "scales": list(self.scales)}

@@ -17,7 +17,12 @@ def pad_to_stride(image: np.ndarray, stride: int = 8) -> np.ndarray:
 
 def to_input(images: np.ndarray, device: torch.device) -> Tensor:
     """uint8 [N, H, W, 3] BGR -> float [N, 3, H, W] in channels_last memory, values unchanged."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
+    return to_planes(torch.from_numpy(images).to(device))
+
+
+def to_planes(images: Tensor) -> Tensor:
+    """As `to_input`, of a tensor that is on its device already."""
+    return images.permute(0, 3, 1, 2).float()
 
 
 def logits_to_mask(logits: Tensor, hw: tuple[int, ...], stride: int = 8) -> Tensor:

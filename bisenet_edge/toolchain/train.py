@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from bisenet_edge.errors import CheckpointError, ConfigError
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.checkpoint import Checkpoint
-from bisenet_edge.toolchain.loop import BEST, EpochResult, Trainee, device_of, run
-from bisenet_edge.toolchain.losses import enet_weights, training_loss
+from bisenet_edge.toolchain.loop import check_batch, run
+from bisenet_edge.toolchain.losses import WHOLE, Share, enet_weights, labelled, training_loss
 from bisenet_edge.toolchain.models import zoo
+from bisenet_edge.toolchain.precision import autocast
+from bisenet_edge.toolchain.processes import Worker, device_of, together
 from bisenet_edge.toolchain.recipe import Recipe
-from bisenet_edge.toolchain.tensors import to_input
-from bisenet_edge.toolchain.train_data import TrainData, load_data
+from bisenet_edge.toolchain.run_state import BEST, EpochResult
+from bisenet_edge.toolchain.synchronised import synchronised, with_summed_gradients
+from bisenet_edge.toolchain.tensors import to_planes
+from bisenet_edge.toolchain.train_data import MEMORY_BUDGET_MB, TrainData, load_data
+from bisenet_edge.toolchain.trainee import Trainee
 
 
 def train(
     recipe: Recipe,
     folder: Path,
     *,
-    device: str = "auto",
+    device: str | Worker = "auto",
     on_epoch: Callable[[EpochResult], None] = lambda result: None,
     note: Callable[[str], None] = lambda text: None,
     progress: Progress = quiet,
@@ -35,7 +41,8 @@ def train(
     Args:
         recipe: what to train.
         folder: where checkpoints and TensorBoard scalars go.
-        device: "auto" (CUDA when present), "cpu", "cuda" or "cuda:N".
+        device: "auto" (CUDA when present), "cpu", "cuda" or "cuda:N"; or which of several processes
+            this is (`processes.joined`): the first one writes the files and calls what follows.
         on_epoch: called after each epoch.
         note: called with what the user should know before training starts.
         progress: called after each step.
@@ -48,17 +55,27 @@ def train(
         ConfigError: a crop that the network cannot take.
         DatasetError: data that cannot be read, or data sets with different classes.
         CheckpointError: `last.safetensors` belongs to another recipe, or `init` to another network.
-        MissingDependencyError: tensorboard is not installed.
+        ConfigError: the batch does not fall into as many parts as there are processes.
+        MissingDependencyError: tensorboard is not installed, or the device lacks the precision.
         SinkError: `folder` cannot be written.
     """
     _check_crop(recipe)  # what cannot be trained is found before minutes of reading
-    chosen = device_of(device)
-    data = load_data(recipe, progress)
-    trainee = _Network(recipe, data, chosen)
+    worker = device if isinstance(device, Worker) else Worker(device_of(device))
+    check_batch(recipe, worker)
+    if not worker.first:
+        on_epoch, note, progress = _nothing, _nothing, quiet
+    budget_mb = MEMORY_BUDGET_MB // worker.local_size
+    data = together(lambda: load_data(recipe, progress, budget_mb=budget_mb))
+    trainee = together(lambda: _Network(recipe, data, worker))
     if trainee.fresh:
         note(f"{recipe.init}: {', '.join(trainee.fresh)} do not fit and start from random weights")
-    run(trainee, recipe, data, folder, on_epoch=on_epoch, progress=progress)
+    trainee.distribute()
+    run(trainee, data, folder, on_epoch=on_epoch, progress=progress)
     return folder / BEST
+
+
+def _nothing(_: object) -> None:
+    pass
 
 
 def _check_crop(recipe: Recipe) -> None:
@@ -79,9 +96,9 @@ def _check_crop(recipe: Recipe) -> None:
 class _Network(Trainee):
     """A network with its auxiliary heads, from random weights drawn by the recipe's seed or from `init`."""
 
-    def __init__(self, recipe: Recipe, data: TrainData, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, data: TrainData, worker: Worker) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.labels, self.device = recipe, data.labels, device
+        self.recipe, self.labels, self.worker = recipe, data.labels, worker
         self.identity = recipe.to_json()
         parent = checkpoints.read(Path(recipe.init)) if recipe.init else None
         # Imported weights keep the form that they were trained in.
@@ -93,18 +110,31 @@ class _Network(Trainee):
             self.fresh = start_from(self.module, parent, recipe.model)
             # Where training does not help, what it started from is kept.
             self.starts_trained = not self.fresh
-        self.module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module.to(device=worker.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.called: nn.Module = self.module
         self.weights: Tensor | None = None
         if recipe.class_weights == "enet":
             weights = enet_weights((sample.label for sample in data.train), len(data.labels))
-            self.weights = torch.from_numpy(weights).to(device)
+            self.weights = torch.from_numpy(weights).to(worker.device)
 
-    def loss(self, images: np.ndarray, labels: np.ndarray) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16):
-            outputs = self.module(to_input(images, self.device))
-        return training_loss(outputs, torch.from_numpy(labels).to(self.device), self.recipe, self.weights)
+    def distribute(self) -> None:
+        """Share batch normalisation and gradients with the other processes, if there are any."""
+        self.module = synchronised(self.module, self.worker)
+        self.called = with_summed_gradients(self.module, self.worker)
 
-    def checkpoint(self, module: torch.nn.Module) -> Checkpoint:
+    def labelled(self, labels: Tensor) -> Tensor | None:
+        return labelled(labels, self.recipe, self.weights)
+
+    def loss(self, images: Tensor, labels: Tensor, share: Share = WHOLE) -> Tensor:
+        with autocast(self.recipe.precision, self.device):
+            outputs = self.called(to_planes(images))
+        return training_loss(outputs, labels, self.recipe, self.weights, share)
+
+    def unsummed(self) -> AbstractContextManager[None]:
+        called = self.called
+        return called.no_sync() if isinstance(called, DistributedDataParallel) else super().unsummed()
+
+    def checkpoint(self, module: nn.Module) -> Checkpoint:
         weights = dict(module.state_dict())
         return Checkpoint(
             self.recipe.model,
@@ -119,7 +149,7 @@ class _Network(Trainee):
         self.module.load_state_dict({key: value for key, value in tensors.items() if "/" not in key})
 
 
-def start_from(module: torch.nn.Module, parent: Checkpoint, model: str) -> list[str]:
+def start_from(module: nn.Module, parent: Checkpoint, model: str) -> list[str]:
     """Copy a checkpoint's weights into a network of the same name, but for layers of another shape.
 
     Args:

@@ -39,8 +39,8 @@ from bisenet_edge.runtime.profile.paper import PAPER_DEVICE, PAPER_DEVICE_XP, pa
 from bisenet_edge.runtime.profile.result import ratio_of_medians
 from bisenet_edge.runtime.streets import Scene
 from bisenet_edge.toolchain import checkpoint as checkpoints
-from bisenet_edge.toolchain.loop import device_of
 from bisenet_edge.toolchain.models import zoo
+from bisenet_edge.toolchain.processes import device_of
 from bisenet_edge.toolchain.quant.fold import fold
 
 SIZES = (Size(640, 360), Size(1280, 720), Size(1920, 1080))

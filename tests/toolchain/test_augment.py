@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bisenet_edge.dataset import Sample
-from bisenet_edge.toolchain.augment import PAD_VALUE, augment, batches
+from bisenet_edge.toolchain.augment import PAD_VALUE, augment
 from bisenet_edge.toolchain.recipe import Recipe
 
 CROP_HW = (32, 48)
@@ -111,42 +111,3 @@ def test_light_leaves_labels_alone_and_changes_the_picture():
     lit = augment(sample(), recipe(jitter=0.3), rng(5))
     assert (plain.label == lit.label).all()
     assert (plain.image != lit.image).any()
-
-
-def pictures(count):
-    """Samples that are told apart by their one class."""
-    return [
-        Sample(str(i), np.full((*CROP_HW, 3), i, np.uint8), np.full(CROP_HW, i, np.uint8))
-        for i in range(count)
-    ]
-
-
-def classes_of(epoch, **values):
-    same = recipe(scale_min=1.0, scale_max=1.0, **values)
-    return [[int(label[0, 0]) for label in labels] for _, labels in batches(pictures(7), same, epoch)]
-
-
-def test_every_picture_comes_once_an_epoch_and_the_last_batch_is_filled_up():
-    made = classes_of(0, batch=3)
-    assert [len(b) for b in made] == [3, 3, 3]
-    order = [c for b in made for c in b]
-    assert sorted(order[:7]) == list(range(7))
-    assert order[7:] == order[:2]
-
-
-def test_the_order_is_a_function_of_seed_and_epoch():
-    assert classes_of(0, batch=3) == classes_of(0, batch=3)
-    assert classes_of(0, batch=3) != classes_of(1, batch=3)
-    assert classes_of(0, batch=3) != classes_of(0, batch=3, seed=1)
-
-
-def test_a_batch_larger_than_the_data_set():
-    (only,) = classes_of(0, batch=10)
-    assert len(only) == 10
-    assert set(only) == set(range(7))
-
-
-def test_an_error_while_a_batch_is_made_is_raised():
-    broken = [*pictures(2), Sample("broken", np.zeros((4, 4, 3), np.uint8), np.zeros((0, 0), np.uint8))]
-    with pytest.raises(Exception, match=r"(?i)empty|zero|size|assert"):
-        list(batches(broken, recipe(batch=3), 0))

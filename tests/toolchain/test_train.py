@@ -18,9 +18,10 @@ from bisenet_edge.errors import (
     UsageError,
 )
 from bisenet_edge.metrics import Confusion
+from bisenet_edge.progress import quiet
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.toolchain import checkpoint as checkpoints
-from bisenet_edge.toolchain import loop
+from bisenet_edge.toolchain import run_state
 from bisenet_edge.toolchain import train as training
 from bisenet_edge.toolchain.models.bisenet_config import XCEPTION39
 from bisenet_edge.toolchain.recipe import Recipe
@@ -111,19 +112,19 @@ def kill_in_the_middle_of(epoch):
 
 
 def kill_before_the_last_is_written(monkeypatch, epoch):
-    keep_last = loop._State.keep_last
+    keep_last = run_state.RunState.keep_last
 
     def killed(self, result):
         if result.epoch == epoch:
             raise KilledError
         keep_last(self, result)
 
-    monkeypatch.setattr(loop._State, "keep_last", killed)
+    monkeypatch.setattr(run_state.RunState, "keep_last", killed)
 
 
 @pytest.mark.parametrize("when", ["first epoch", "middle of an epoch", "best written, last not"])
 def test_a_run_killed_and_started_again_is_the_run_that_was_not(straight, tmp_path, monkeypatch, when):
-    progress = loop.quiet
+    progress = quiet
     if when == "first epoch":
         progress = kill_in_the_middle_of(1)
     elif when == "middle of an epoch":
@@ -204,7 +205,8 @@ def test_another_recipe_in_the_same_folder_is_refused(straight):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(straight, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "training_loss", lambda *args: torch.tensor(float("nan")))
+    nan = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr(training, "training_loss", lambda *args: nan * 1)
     with pytest.raises(BisenetEdgeError, match="diverged") as caught:
         train(straight.recipe, tmp_path, device="cpu")
     assert caught.value.got == "loss nan at epoch 1, step 1"
