@@ -17,6 +17,7 @@ from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.backends.onnxruntime_lowering import LOGITS, lower
+from bisenet_edge.runtime.backends.pixel_blocks import FrameWriter
 from bisenet_edge.runtime.cell_argmax import CellArgmax
 
 # ONNX Runtime 1.30 and later carry a telemetry uploader that reads this before it is imported.
@@ -91,9 +92,12 @@ class OnnxRuntimeSession(_OnnxRuntimeSession):
         self._load(lower(path), path, threads, fuse=True)
         _, classes, height, width = self._session.get_outputs()[0].shape
         self._tail = CellArgmax(classes, (height, width), artifact.manifest.size.hw)
+        self._frame = np.zeros(self._session.get_inputs()[0].shape, np.uint8)
+        self._writer = FrameWriter(self._frame[0], signed=False)
 
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
-        self._tail(self._session.run([LOGITS], {"frame": frame[None]})[0][0], mask)
+        self._writer.write(frame)
+        self._tail(self._session.run([LOGITS], {"frame": self._frame})[0][0], mask)
 
 
 def _refusals() -> Tuple[Type[Exception], ...]:
