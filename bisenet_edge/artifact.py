@@ -58,6 +58,8 @@ class Manifest:
         measured: what was measured of it, with the machine it was measured on.
         runs: flavour that runs by default ("int8", "bf16" or "fp32"), chosen on the machine where it was
             timed; "" becomes `precision`.
+        logits_stride: how much smaller the tensor `logits` is than the (padded) frame; 1 = not at all, and
+            the graph does not up-sample.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Manifest:
     tools: Dict[str, str] = field(default_factory=dict)
     measured: Dict[str, Any] = field(default_factory=dict)
     runs: str = ""
+    logits_stride: int = 8
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -87,7 +90,11 @@ class Manifest:
             "labels": self.labels.to_json(),
             "size": {"width": self.size.width, "height": self.size.height},
             "input": {**INPUT_SPEC, "shape": [1, self.size.height, self.size.width, 3]},
-            "output": {**OUTPUT_SPEC, "shape": [1, self.size.height, self.size.width]},
+            "output": {
+                **OUTPUT_SPEC,
+                "logits_stride": self.logits_stride,
+                "shape": [1, self.size.height, self.size.width],
+            },
             "precision": self.precision,
             "runs": self.runs,
             "parent": self.parent,
@@ -121,6 +128,7 @@ class Manifest:
                 size=Size(int(value["size"]["width"]), int(value["size"]["height"])),
                 precision=str(value["precision"]),
                 runs=str(value.get("runs", "")),  # artifacts made before it was measured have none
+                logits_stride=int(value.get("output", {}).get("logits_stride", 8)),  # older ones: 8
                 files={_inside(str(k)): str(v) for k, v in value["files"].items()},
                 parent=dict(value["parent"]),
                 calibration=dict(value["calibration"]),

@@ -35,7 +35,7 @@ class Dataset(Protocol):
 
     @property
     def split(self) -> str:
-        """Either "train" or "val"."""
+        """One of "train", "val" and "test"."""
         ...
 
     @property

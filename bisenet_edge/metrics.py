@@ -41,19 +41,30 @@ class Confusion:
 
     def iou(self) -> np.ndarray:
         """Intersection over union per class, float64 [C], in 0..1; nan where the class is absent."""
-        hit = np.diag(self.counts).astype(np.float64)
-        union = self.counts.sum(0) + self.counts.sum(1) - hit
-        return np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
+        hit = np.diag(self.counts)
+        return _share(hit, self.counts.sum(0) + self.counts.sum(1) - hit)
 
     def miou(self) -> float:
         """Mean IoU over the classes that occur, in 0..1; nan when nothing was counted."""
         iou = self.iou()
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
 
+    def recall(self) -> np.ndarray:
+        """Share of a class's pixels that were found, float64 [C], in 0..1; nan where the labels lack it."""
+        return _share(np.diag(self.counts), self.counts.sum(1))
+
+    def precision(self) -> np.ndarray:
+        """Share of what was taken for a class that is it, float64 [C], in 0..1; nan where nothing was."""
+        return _share(np.diag(self.counts), self.counts.sum(0))
+
     def pixel_accuracy(self) -> float:
         """Share of labelled pixels that are right, in 0..1; nan when nothing was counted."""
         total = self.counts.sum()
         return float(np.trace(self.counts) / total) if total else float("nan")
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bisenet_edge.errors import ConfigError
-from bisenet_edge.labels import CAMVID, CITYSCAPES, LabelSet
+from bisenet_edge.labels import CAMVID, CITYSCAPES, COCO_STUFF, LabelSet
 
 
 @pytest.mark.parametrize(("labels", "classes"), [(CAMVID, 11), (CITYSCAPES, 19)])
@@ -43,3 +43,8 @@ def test_unusable_label_sets_are_refused(names, colours):
 
 def test_254_classes_leave_255_to_the_ignore_index():
     assert len(LabelSet("many", ("c",) * 254, ((0, 0, 0),) * 254)) == 254
+
+
+def test_coco_stuff_has_92_classes():
+    assert len(COCO_STUFF) == len(set(COCO_STUFF.names)) == 92
+    assert COCO_STUFF.names[-1] == "unlabeled"

@@ -68,3 +68,12 @@ def test_agreement():
     assert agreement(np.array([[0, 1, 2, 3]]), np.array([[0, 1, 2, 0]])) == 0.75
     with pytest.raises(ValueError, match="shape"):
         agreement(np.zeros((2, 3)), np.zeros((3, 2)))
+
+
+def test_recall_and_precision_are_nan_where_there_is_nothing_to_share():
+    # Class 1: 1 of 1 found, 1 of 3 right. Class 2: never predicted. Class 3: not there.
+    result = confusion([[0, 0, 1, 2]], [[0, 1, 1, 1]], 4)
+    assert result.recall()[:3].tolist() == [1 / 2, 1, 0]
+    assert result.precision()[:2].tolist() == [1, 1 / 3]
+    assert np.isnan(result.recall()[3])
+    assert np.isnan(result.precision()[2:]).all()

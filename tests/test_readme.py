@@ -1,4 +1,4 @@
-"""README.md says nothing that is not so: its commands parse, its links lead somewhere."""
+"""README.md and the guides say nothing that is not so: their commands parse, its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bisenet_edge.cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("datasets.md",))
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 # Programs that a README may call beside ours; what they are told is not checked.
 OTHERS = {"cd", "git", "pip", "python", "python3", "scp", "ssh", "sudo", "tar", "tensorboard", "docker"}
@@ -20,9 +21,10 @@ OTHERS = {"cd", "git", "pip", "python", "python3", "scp", "ssh", "sudo", "tar", 
 
 def commands() -> list[str]:
     """The command lines of all ```sh blocks, and of `make ...` and `bisenet-edge ...` in running text."""
-    blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", TEXT, re.DOTALL)
+    text = TEXT + GUIDES
+    blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", text, re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    lines += re.findall(r"`((?:make|bisenet-edge) [^`]*)`", re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL))
+    lines += re.findall(r"`((?:make|bisenet-edge) [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     parts = [part.strip().removeprefix("$ ") for line in lines for part in line.split("&&")]
     # COMMAND and "..." stand for what the reader chooses.
     return [p for p in parts if p and not p.startswith("#") and "COMMAND" not in p and "..." not in p]

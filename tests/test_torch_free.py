@@ -35,6 +35,8 @@ from bisenet_edge.runtime.pipeline.run import run
 from bisenet_edge.runtime.accuracy import Gate, compare
 from bisenet_edge.runtime.backends import open_session
 from bisenet_edge.runtime.datasets import open_dataset
+from bisenet_edge.runtime.evaluation.evaluate import EngineOptions, evaluate_artifact
+from bisenet_edge.runtime.evaluation.method import Method
 from bisenet_edge.runtime.profile.profiler import Case, ProfileOptions, profile
 from bisenet_edge.runtime.report.sections import update_report
 from bisenet_edge.runtime.pipeline.segmenter import Segmenter
@@ -62,8 +64,12 @@ try:
 except BackendError as error:
     told["without onnx"] = str(error)
 
-comparison = compare(artifact, open_dataset("synthetic:?count=2&size=96x64", "val"))
-told["accuracy"] = comparison.to_json(Gate())
+dataset = open_dataset("synthetic:?count=2&size=96x64", "val")
+told["accuracy"] = compare(artifact, dataset).to_json(Gate())
+views = Method((0.5, 1.0, 1.5), flip=True)
+evaluation = evaluate_artifact(artifact, dataset, "int8", EngineOptions(method=views))
+told["evaluation"] = evaluation.to_json()
+told["frames"] = evaluation.gallery.write(Path("shown"), "evaluation")
 
 with open_source("synthetic://?size=96x64&seconds=0.2&fps=10") as source:
     frames = [frame.image for frame in iter(source.read, None)]
@@ -97,6 +103,9 @@ def test_the_device_side_runs_without_torch(with_artifact, workplace):
     assert "pip install onnx " in told["without onnx"]
     assert told["accuracy"]["images"] == 2
     assert told["accuracy"]["backend"] == "openvino"
+    assert told["evaluation"]["method"]["scales"] == [0.5, 1.0, 1.5]
+    assert told["evaluation"]["miou"] > 0
+    assert all((workplace / "shown" / frame["file"]).is_file() for frame in told["frames"]["worst"])
     assert "pip install jinja2 matplotlib" in told["html"]
     assert told["run"]["frames_delivered"] == 3
     assert told["device"] == 0

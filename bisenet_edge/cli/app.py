@@ -45,10 +45,13 @@ class LazyGroup(click.Group):
 
 
 COMMANDS = {
+    "data": ("data", "Look at a data set before training on it."),
     "train": ("train", "Train a network with the paper's recipe."),
+    "import": ("import_", "Take over the weights of a public BiSeNet implementation."),
     "export": ("export", "Turn a checkpoint into an artifact, in INT8 with --int8."),
     "calibrate": ("calibrate", "Choose the pictures that INT8 is calibrated on."),
     "check": ("check", "Measure the accuracy drop of INT8 against FP32."),
+    "evaluate": ("evaluate", "Measure mIoU and the confusion matrix of a checkpoint or an artifact."),
     "lint": ("lint", "Say which convolutions will not run in INT8, and why."),
     "compile": ("compile", "Build and test the TensorRT engines of an artifact, on the device."),
     "profile": ("profile", "Measure latency, INT8, BF16 and FP32 side by side."),

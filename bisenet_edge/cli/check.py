@@ -11,9 +11,11 @@ import click
 
 from bisenet_edge.artifact import Artifact, write_manifest
 from bisenet_edge.cli.app import EXIT_GATE
+from bisenet_edge.cli.evaluation_options import method_options
 from bisenet_edge.cli.options import (
     artifact_argument,
     backend_option,
+    data_option,
     find_artifact,
     json_option,
     refuse_null,
@@ -21,14 +23,18 @@ from bisenet_edge.cli.options import (
 )
 from bisenet_edge.cli.render import Bars, emit, next_command
 
+FOR_THE_REPORT = ("confusion", "palette")
+"""Keys of an accuracy section that a manifest does without."""
+
 
 @click.command("check")
 @artifact_argument
-@click.option("--data", required=True, metavar="URI", help="camvid:PATH, folder:PATH or synthetic:.")
-@click.option("--split", default="val", show_default=True, help="train or val.")
+@data_option
+@click.option("--split", default="val", show_default=True, help="train, val or test.")
 @click.option("--max-drop", type=float, help="Points of mIoU that INT8 may lose; more is exit code 3.")
 @click.option("--max-class-drop", type=float, help="Likewise, points of IoU of any one class.")
 @click.option("--precision", default="int8", show_default=True, help="What is held against FP32.")
+@method_options
 @backend_option
 @threads_option
 @json_option
@@ -37,18 +43,23 @@ def command(
 ) -> int:
     """Measure FP32 and INT8 mIoU of ARTIFACT (default: the newest) on labelled pictures.
 
-    With --backend tensorrt the engines themselves are measured, on the device they run on.
+    With --backend tensorrt the engines themselves are measured, on the device they run on. With --scales,
+    --flip or --slide both are measured on the mean of several views of each picture, which a device does not
+    compute: such figures go into the report, and not into the artifact's manifest.
     """
     from bisenet_edge.runtime.accuracy import Gate, accuracy_text, compare
     from bisenet_edge.runtime.datasets import open_dataset
+    from bisenet_edge.runtime.evaluation.evaluate import EngineOptions
+    from bisenet_edge.runtime.evaluation.method import Method
     from bisenet_edge.runtime.report.sections import update_report
 
     refuse_null(options["backend"])
+    method = Method.parse(options["scales"], options["flip"], options["slide"])
     found = find_artifact(artifact)
     gate = Gate(options["max_drop"], options["max_class_drop"])
     dataset = open_dataset(data, split)
-    engine = {key: options[key] for key in ("backend", "threads")}
-    result = compare(found, dataset, precision, **engine, progress=Bars())
+    engine = EngineOptions(options["backend"], options["threads"], method)
+    result = compare(found, dataset, precision, engine, Bars())
     section = result.to_json(gate)
     # The figures first: a read-only artifact must not cost minutes of work.
     if as_json:
@@ -56,15 +67,18 @@ def command(
     else:
         click.echo(f"{found.path} on {accuracy_text(section)}")
         next_command(_next(found, section))
-    update_report(found.path, "accuracy", section)
-    _remember(found, section)
+    frames = result.gallery.write(found.path, "accuracy")
+    update_report(found.path, "accuracy", {**section, "frames": frames})
+    if method.plain:
+        _remember(found, section)
     return 0 if section["passed"] else EXIT_GATE
 
 
 def _remember(artifact: Artifact, section: dict[str, Any]) -> None:
     from bisenet_edge.runtime.machine import describe_machine
 
-    accuracy = {**section, "machine": describe_machine()}
+    figures = {key: value for key, value in section.items() if key not in FOR_THE_REPORT}
+    accuracy = {**figures, "machine": describe_machine()}
     manifest = replace(artifact.manifest, measured={**artifact.manifest.measured, "accuracy": accuracy})
     write_manifest(artifact.path, manifest)
 

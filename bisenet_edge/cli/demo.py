@@ -46,7 +46,9 @@ def steps(data: str | None) -> list[Step]:
 
 
 @click.command("demo")
-@click.option("--data", metavar="URI", help="camvid:PATH or folder:PATH instead of synthetic streets.")
+@click.option(
+    "--data", metavar="URI", help="A data set, for example camvid:PATH, instead of synthetic streets."
+)
 @click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True, help="Folder.")
 def command(data: str | None, out: Path) -> None:
     """Export, check, profile, run and deploy the shipped checkpoint; takes a few minutes."""

@@ -37,7 +37,11 @@ def add_parsers(
     measured = commands.add_parser(
         "check", parents=[common], help="mIoU of the engine beside FP32 (exit 3: it drops too much)"
     )
-    measured.add_argument("--data", required=True, help="camvid:PATH, folder:PATH or synthetic:")
+    measured.add_argument(
+        "--data",
+        required=True,
+        help="cityscapes:PATH, camvid:PATH, coco-stuff:PATH, folder:PATH or synthetic:",
+    )
     measured.add_argument("--split", default="val", help="train or val")
     measured.add_argument("--precision", default="int8", help="what is held against FP32")
     measured.add_argument("--backend", default="auto")
@@ -70,14 +74,14 @@ def _check(arguments: argparse.Namespace, path: Path, progress: Progress) -> int
     from bisenet_edge.artifact import Artifact
     from bisenet_edge.runtime.accuracy import Gate, accuracy_text, compare
     from bisenet_edge.runtime.datasets import open_dataset
+    from bisenet_edge.runtime.evaluation.evaluate import EngineOptions
 
     result = compare(
         Artifact.open(path),
         open_dataset(arguments.data, arguments.split),
         arguments.precision,
-        backend=arguments.backend,
-        threads=arguments.threads,
-        progress=progress,
+        EngineOptions(arguments.backend, arguments.threads),
+        progress,
     )
     section = result.to_json(Gate(arguments.max_drop, arguments.max_class_drop))
     print(json.dumps(section, indent=2) if arguments.json else accuracy_text(section))

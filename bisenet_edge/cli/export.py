@@ -80,10 +80,21 @@ def command(checkpoint: Path | None, int8: bool, size: Size, as_json: bool, **re
         return 0
     _print(exported, folder)
     click.echo(f"report: {written.files[-1]}" + (f" ({written.reason})" if written.reason else ""))
-    named = [str(folder)] if rest["out"] else []
-    check = ["bisenet-edge", "check", *named, "--data", rest["data"] or "synthetic:", "--max-drop", "1.0"]
-    next_command(shlex.join(check) if int8 else "bisenet-edge export --int8")
+    next_command(_measured(exported, folder, rest) if int8 else "bisenet-edge export --int8")
     return 0
+
+
+def _measured(exported: Exported, folder: Path, rest: dict[str, Any]) -> str:
+    """The command that measures an artifact: its drop, where a data set of its classes is at hand."""
+    from bisenet_edge.labels import CAMVID
+
+    assert exported.artifact is not None
+    manifest = exported.artifact.manifest
+    named = [str(folder)] if rest["out"] else []
+    if not rest["data"] and manifest.labels.names != CAMVID.names:  # synthetic streets have CamVid's
+        return shlex.join(["bisenet-edge", "profile", *named, "--res", str(manifest.size)])
+    data = rest["data"] or "synthetic:"
+    return shlex.join(["bisenet-edge", "check", *named, "--data", data, "--max-drop", "1.0"])
 
 
 def _refuse_without_int8(rest: dict[str, Any]) -> None:
@@ -180,6 +191,10 @@ def _print(exported: Exported, folder: Path) -> None:
     if convolutions:
         click.echo(f"\nconvolutions in INT8 on OpenVINO: {convolutions['int8']} of {convolutions['total']}")
         click.echo(f"depthwise + pointwise pairs merged: {manifest.calibration['collapsed_pairs']}")
+        floating = manifest.calibration["floating_operators"]
+        if floating:
+            told = ", ".join(f"{count} x {name}" for name, count in floating.items())
+            click.echo(f"operators that stay in floating point: {told}")
     if exported.payoff:
         click.echo(f"runs by default: {exported.payoff.chosen}. {exported.payoff.reason}")
 

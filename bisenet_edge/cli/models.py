@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from bisenet_edge.cli.options import SIZE, json_option
 from bisenet_edge.cli.render import emit, next_command, table
-from bisenet_edge.errors import UsageError
 from bisenet_edge.frame import Size
 
+if TYPE_CHECKING:
+    from bisenet_edge.toolchain.models.cost import Cost
+    from bisenet_edge.toolchain.models.zoo import PaperRow
+
 CLASSES = 19
+PAPERS_SIZE = Size(640, 360)
 UNITS = """\
-Without auxiliary heads, {classes} classes, one image. The paper's table 2 mixes units: for the BiSeNets its
-"Parameters" column is MiB of FP32 weights (4 bytes each, 2**20 bytes per MiB) and its "GFLOPS" column
-counts multiply-adds (1 GFLOP = 0.5 GMAC), so the paper's figures stand beside MiB and GMAC here."""
+Without auxiliary heads, {classes} classes, one image. "paper": what the paper's table 2 prints, in the unit
+that it is in. The table mixes them: for the BiSeNets "Parameters" is MiB of FP32 weights (4 bytes each,
+2**20 bytes per MiB) and "GFLOPS" counts multiply-adds; for the others it is millions of parameters, and two
+operations per multiply-add. "off": ours against it, in that unit."""
 
 
 @click.command("models")
@@ -21,53 +29,62 @@ counts multiply-adds (1 GFLOP = 0.5 GMAC), so the paper's figures stand beside M
 @json_option
 def command(size: Size, as_json: bool) -> None:
     """Parameters, FP32 MiB, GMAC and GFLOP of the networks, beside the paper's figures."""
+    import torch
+
     from bisenet_edge.toolchain.models import cost, zoo
 
-    if size.width % 8 or size.height % 8:
-        raise UsageError("cannot count at this size", got=str(size), expected="both sides multiples of 8")
-    at_papers_size = size == Size(640, 360)
     rows, values = [], []
     for name, entry in zoo.ZOO.items():
-        network = zoo.build(name, CLASSES)
+        with torch.device("meta"):  # shapes decide the cost; nothing is computed
+            network = zoo.build(name, CLASSES)
         network.drop_auxiliary_heads()
-        ours = cost.count(network, size)
-        paper_mib = entry.paper.mib_fp32 if entry.paper else None
-        paper_gmacs = entry.paper.gmacs if entry.paper and at_papers_size else None
-        rows.append(
-            [
-                name,
-                f"{ours.parameters:,}",
-                ours.mib_fp32,
-                paper_mib,
-                _off(ours.mib_fp32, paper_mib),
-                f"{ours.gmacs:.3f}",
-                paper_gmacs,
-                _off(ours.gmacs, paper_gmacs),
-                f"{ours.gflops:.3f}",
-            ]
-        )
-        values.append(
-            {
-                "model": name,
-                "size": str(size),
-                "classes": CLASSES,
-                "parameters": ours.parameters,
-                "mib_fp32": ours.mib_fp32,
-                "macs": ours.macs,
-                "gmacs": ours.gmacs,
-                "gflops": ours.gflops,
-                "paper": {"mib_fp32": paper_mib, "gmacs": paper_gmacs},
-            }
-        )
+        multiple = network.input_multiple
+        padded = Size(size.width + -size.width % multiple, size.height + -size.height % multiple)
+        ours = cost.count(network, padded)
+        paper = entry.paper or zoo.PaperRow()
+        if size != PAPERS_SIZE:
+            paper = replace(paper, gmacs=None, gflops=None)
+        rows.append(_row(name, ours, paper))
+        values.append(_json(name, size, padded, ours) | {"paper": asdict(paper) if entry.paper else None})
     if as_json:
         emit({"models": values})
         return
-    header = ["model", "parameters", "MiB FP32", "paper", "off", "GMAC", "paper", "off", "GFLOP"]
+    header = ["model", "parameters", "MiB FP32", "paper", "off", "GMAC", "GFLOP", "paper", "off"]
     click.echo(f"at {size}\n\n{table(header, rows)}\n\n{UNITS.format(classes=CLASSES)}")
-    if not at_papers_size:
-        click.echo("The paper prints cost at 640x360 only.")
+    if size != PAPERS_SIZE:
+        click.echo(f"The paper prints cost at {PAPERS_SIZE} only.")
     next_command("bisenet-edge export --int8")
 
 
-def _off(ours: float, papers: float | None) -> str | None:
-    return None if papers is None else f"{(ours / papers - 1) * 100:+.1f} %"
+def _row(name: str, ours: Cost, paper: PaperRow) -> list[Any]:
+    millions = ours.parameters / 1e6
+    weights = _beside((paper.mib_fp32, ours.mib_fp32, "MiB"), (paper.parameters_m, millions, "M"))
+    work = _beside((paper.gmacs, ours.gmacs, "GMAC"), (paper.gflops, ours.gflops, "GFLOP"))
+    cost = [f"{ours.gmacs:.3f}", f"{ours.gflops:.3f}"]
+    return [name, f"{ours.parameters:,}", ours.mib_fp32, *weights, *cost, *work]
+
+
+def _beside(*figures: tuple[float | None, float, str]) -> tuple[str | None, str | None]:
+    """What the paper prints, with its unit, and how far ours is off: of the first that it prints."""
+    for printed, ours, unit in figures:
+        if printed is not None:
+            return f"{printed} {unit}", _off(ours, printed)
+    return None, None
+
+
+def _json(name: str, size: Size, padded: Size, ours: Cost) -> dict[str, Any]:
+    return {
+        "model": name,
+        "size": str(size),
+        "computed_size": str(padded),
+        "classes": CLASSES,
+        "parameters": ours.parameters,
+        "mib_fp32": ours.mib_fp32,
+        "macs": ours.macs,
+        "gmacs": ours.gmacs,
+        "gflops": ours.gflops,
+    }
+
+
+def _off(ours: float, papers: float) -> str:
+    return f"{(ours / papers - 1) * 100:+.1f} %"

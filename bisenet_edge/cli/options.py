@@ -31,6 +31,8 @@ SIZE = SizeType()
 artifact_argument = click.argument(
     "artifact", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[ARTIFACT]"
 )
+DATA_FORMS = "cityscapes:PATH, camvid:PATH, coco-stuff:PATH, folder:PATH or synthetic:"
+data_option = click.option("--data", required=True, metavar="URI", help=f"{DATA_FORMS}.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 backend_option = click.option(
     "--backend",

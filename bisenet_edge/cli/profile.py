@@ -65,6 +65,10 @@ if TYPE_CHECKING:
 )
 @click.option("--layers", is_flag=True, help="What each layer costs, too, and in which precision (TensorRT).")
 @click.option("--estimate", "board", metavar="BOARD", help="Measure nothing: at best so fast on a board.")
+@click.option(
+    "--paper", is_flag=True, help="The paper's table of speeds instead: every network, with random weights."
+)
+@click.option("--models", "models", multiple=True, metavar="MODEL", help="With --paper: only this network.")
 @backend_option
 @threads_option
 @json_option
@@ -81,6 +85,8 @@ def command(
     report: Path | None,
     board: str | None,
     layers: bool,
+    paper: bool,
+    models: tuple[str, ...],
     as_json: bool,
     **engine: Any,
 ) -> int:
@@ -89,6 +95,12 @@ def command(
     from bisenet_edge.runtime.profile.profiler import ProfileOptions
 
     refuse_null(engine["backend"])
+    if paper or models:
+        others = {"ARTIFACT": artifact, "--against": against, "--report": report, "--estimate": board}
+        _refuse_others(paper, [name for name, value in others.items() if value is not None])
+        from bisenet_edge.cli.profile_paper import tell_paper
+
+        return tell_paper(models, sizes, precisions, engine, as_json)
     options = ProfileOptions(samples=samples, burst=burst)
     if board is not None:
         if against is not None:
@@ -122,6 +134,13 @@ def command(
         more = f"bisenet-edge profile --samples {2 * samples}"
         next_command("bisenet-edge run synthetic:// overlay.mp4" if section["conclusive"] else more)
     return code
+
+
+def _refuse_others(paper: bool, others: list[str]) -> None:
+    if not paper:
+        raise UsageError("--models chooses from the paper's table", fix="add --paper")
+    if others:
+        raise UsageError("--paper measures networks with random weights", got=f"{', '.join(others)} too")
 
 
 def _artifacts(artifact: Path | None, sizes: tuple[Size, ...]) -> list[Artifact]:

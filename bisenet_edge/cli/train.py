@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bisenet_edge.cli.options import SIZE
+from bisenet_edge.cli.options import DATA_FORMS, SIZE
 from bisenet_edge.cli.render import Bars, next_command
 from bisenet_edge.frame import Size
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.option("--model", help="bisenet-xception39 or bisenet-resnet18.")
-@click.option(
-    "--data", multiple=True, metavar="URI", help="camvid:PATH, folder:PATH or synthetic: (repeatable)."
-)
+@click.option("--data", multiple=True, metavar="URI", help=f"{DATA_FORMS} (repeatable).")
 @click.option("--recipe", type=click.Path(path_type=Path), help="TOML file; options given here win over it.")
 @click.option("--epochs", type=click.IntRange(min=1))
 @click.option("--batch", type=click.IntRange(min=1), help="Pictures per step (paper: 16).")

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import tee
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.dataset import Dataset
-from bisenet_edge.errors import DatasetError
 from bisenet_edge.labels import LabelSet
 from bisenet_edge.metrics import Confusion, agreement
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime.backends import open_session
-from bisenet_edge.runtime.backends.base import Session
-from bisenet_edge.runtime.fit import Fit
+from bisenet_edge.runtime.evaluation.evaluate import (
+    EngineOptions,
+    palette,
+    require_classes,
+    require_labelled,
+    rounded,
+)
+from bisenet_edge.runtime.evaluation.gallery import Gallery
+from bisenet_edge.runtime.evaluation.method import Method
+from bisenet_edge.runtime.evaluation.segment import read_ahead, with_session
+from bisenet_edge.runtime.evaluation.text import POINTS
 from bisenet_edge.runtime.text_table import table
-
-POINTS = 100.0  # mIoU 0.6614 is 66.14 points
 
 
 @dataclass(frozen=True)
@@ -54,17 +61,21 @@ class Comparison:
     Attributes:
         fp32, other: confusions over the same pictures.
         pixel_agreement: share of equal pixels between the two, over all pictures, in 0..1.
+        method: the views of a picture that the masks of both were made from.
+        gallery: the pictures on which the other precision does best and worst.
     """
 
     data: str
     split: str
     images: int
-    class_names: Tuple[str, ...]
+    labels: LabelSet
     backend: str
     precision: str
     fp32: Confusion
     other: Confusion
     pixel_agreement: float
+    method: Method
+    gallery: Gallery
 
     @property
     def drop_points(self) -> float:
@@ -85,75 +96,80 @@ class Comparison:
             "data": self.data,
             "split": self.split,
             "images": self.images,
-            "classes": list(self.class_names),
+            "classes": list(self.labels.names),
             "backend": self.backend,
             "precision": self.precision,
-            "fp32": {"miou": _rounded(self.fp32.miou()), "iou": [_rounded(v) for v in self.fp32.iou()]},
-            "int8": {"miou": _rounded(self.other.miou()), "iou": [_rounded(v) for v in self.other.iou()]},
-            "drop_points": _rounded(self.drop_points),
-            "class_drop_points": [_rounded(v) for v in self.class_drop_points()],
-            "pixel_agreement": _rounded(self.pixel_agreement),
+            "fp32": {"miou": rounded(self.fp32.miou()), "iou": [rounded(v) for v in self.fp32.iou()]},
+            "int8": {"miou": rounded(self.other.miou()), "iou": [rounded(v) for v in self.other.iou()]},
+            "drop_points": rounded(self.drop_points),
+            "class_drop_points": [rounded(v) for v in self.class_drop_points()],
+            "pixel_agreement": rounded(self.pixel_agreement),
             "max_drop": gate.max_drop,
             "max_class_drop": gate.max_class_drop,
             "passed": self.passes(gate),
+            "method": self.method.to_json(),
+            "palette": palette(self.labels),
+            "confusion": self.other.counts.tolist(),
         }
-
-
-def _rounded(value: float) -> Optional[float]:
-    return round(float(value), 6) if np.isfinite(value) else None
 
 
 def compare(
     artifact: Artifact,
     dataset: Dataset,
     precision: str = "int8",
-    *,
-    backend: str = "auto",
-    threads: int = 0,
+    options: Optional[EngineOptions] = None,
     progress: Progress = quiet,
 ) -> Comparison:
     """Measure FP32 and another precision on every picture of a data set, each at the picture's own size.
 
+    Args:
+        artifact: where both models are.
+        dataset: labelled pictures of any size.
+        precision: what is held against FP32.
+        options: the engine and the views of a picture; None: the default engine, one view.
+        progress: told after each picture.
+
     Raises:
-        DatasetError: the data set has other classes than the artifact.
+        DatasetError: the data set has other classes than the artifact, or nothing is labelled.
         ArtifactError: the artifact has no INT8 model.
-        BackendError: an engine is missing or fails.
+        BackendError: an engine is missing, fails, or gives no logits where the method needs them.
     """
-    labels = artifact.manifest.labels
-    if dataset.labels.names != labels.names:
-        raise DatasetError(
-            "the data set has other classes than the network",
-            got=_summary(dataset.labels),
-            expected=_summary(labels),
-        )
+    labels, options = artifact.manifest.labels, options or EngineOptions()
+    require_classes(dataset, labels)
+    options.require()
     totals = [Confusion.empty(len(labels)), Confusion.empty(len(labels))]
     agreements: List[float] = []
-    engine: Dict[str, Any] = {"backend": backend, "threads": threads, "progress": progress}
+    gallery = Gallery(labels)
+    engine: Dict[str, Any] = {"backend": options.backend, "threads": options.threads, "progress": progress}
     with open_session(artifact, "fp32", **engine) as first, open_session(
         artifact, precision, **engine
     ) as second:
-        for done in range(len(dataset)):
-            sample = dataset[done]
-            masks = [_mask(session, sample.image) for session in (first, second)]
-            for which, mask in enumerate(masks):
-                totals[which] = totals[which] + Confusion.of(sample.label, mask, len(labels))
-            agreements.append(agreement(*masks))
-            progress("checking", done + 1, len(dataset))
-        name = first.backend
-    if not totals[0].counts.any():
-        raise DatasetError(
-            "no pixel of this data set is labelled", got=dataset.uri, expected="pixels other than void"
+        pairs = zip(
+            *(
+                with_session(session, options.method)(samples)
+                for session, samples in zip((first, second), tee(read_ahead(dataset)))
+            )
         )
+        for index, ((sample, fp32_mask), (_, mask)) in enumerate(pairs):
+            both = [Confusion.of(sample.label, each, len(labels)) for each in (fp32_mask, mask)]
+            totals = [total + confusion for total, confusion in zip(totals, both)]
+            agreements.append(agreement(fp32_mask, mask))
+            gallery.offer(index, sample, mask, both[1])
+            progress("checking", index + 1, len(dataset))
+        name = first.backend
+    require_labelled(totals[0], dataset)
     return Comparison(
         data=dataset.uri,
         split=dataset.split,
         images=len(dataset),
-        class_names=labels.names,
+        labels=labels,
         backend=name,
         precision=precision,
         fp32=totals[0],
         other=totals[1],
         pixel_agreement=float(np.mean(agreements)),
+        method=options.method,
+        gallery=gallery,
     )
 
 
@@ -174,6 +190,7 @@ def accuracy_text(section: Dict[str, Any]) -> str:
         table(["class", "FP32 IoU", f"{section['precision'].upper()} IoU", "drop"], rows),
         "",
         f"pixels equal: {section['pixel_agreement']:.2%}   engine: {section['backend']}",
+        *([] if section["method"]["text"] == Method().text() else [f"views: {section['method']['text']}"]),
     ]
     limits = [
         f"{what} {section[key]:g}"
@@ -187,14 +204,3 @@ def accuracy_text(section: Dict[str, Any]) -> str:
 
 def _points(share: Optional[float]) -> Optional[float]:
     return None if share is None else share * POINTS
-
-
-def _summary(labels: LabelSet) -> str:
-    return f"{len(labels)} of '{labels.name}': {', '.join(labels.names[:4])}, ..."
-
-
-def _mask(session: Session, image: np.ndarray) -> np.ndarray:
-    fit = Fit((image.shape[0], image.shape[1]), session.artifact.manifest.size)
-    frame = fit.apply(image, fit.new_input())
-    # A copy: the session's buffer is overwritten by its next call.
-    return np.array(fit.undo(session.infer(frame)))

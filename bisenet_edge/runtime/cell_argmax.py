@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 CELLS_AT_ONCE = 256
-"""So few stay in a core's cache. Above 1024 cells OpenBLAS takes several threads for a product this small, and
-waits for them 100 times as long as the product takes when the cores are busy."""
+"""What is interpolated at a time stays in a core's cache. And above 1024 cells OpenBLAS takes several threads
+for a product this small, and waits for them 100 times as long as it takes when the cores are busy."""
 
 
 def _corner_weights(stride: int) -> np.ndarray:

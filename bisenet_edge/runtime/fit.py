@@ -49,10 +49,7 @@ class Fit:
         if self.source_hw == self.inner_hw:
             out[:height, :width] = image
             return out
-        # INTER_LINEAR differs between x86 and ARM by one in a quarter of the pixels; _EXACT does not.
-        # Strong reduction aliases with bilinear sampling; INTER_AREA averages, and is exact on both.
-        method = cv2.INTER_AREA if self.source_hw[0] >= 2 * height else cv2.INTER_LINEAR_EXACT
-        cv2.resize(image, (width, height), dst=out[:height, :width], interpolation=method)
+        scale_picture(image, self.inner_hw, out[:height, :width])
         return out
 
     def crop(self, mask: np.ndarray) -> np.ndarray:
@@ -66,3 +63,19 @@ class Fit:
             return inner
         height, width = self.source_hw
         return np.asarray(cv2.resize(inner, (width, height), dst=out, interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+def scale_picture(image: np.ndarray, hw: Tuple[int, int], out: Optional[np.ndarray] = None) -> np.ndarray:
+    """A picture (uint8 [h, w, 3]) at another size, the same on every machine; itself where it has that size.
+
+    Args:
+        image: what to scale.
+        hw: (height, width) of the result.
+        out: uint8 [*hw, 3] to write to when it has another size.
+    """
+    if image.shape[:2] == hw:
+        return image
+    # INTER_LINEAR differs between x86 and ARM by one in a quarter of the pixels; _EXACT does not.
+    # Strong reduction aliases with bilinear sampling; INTER_AREA averages, and is exact on both.
+    method = cv2.INTER_AREA if image.shape[0] >= 2 * hw[0] else cv2.INTER_LINEAR_EXACT
+    return np.asarray(cv2.resize(image, (hw[1], hw[0]), dst=out, interpolation=method))

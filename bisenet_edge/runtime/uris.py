@@ -1,13 +1,13 @@
-"""Sources and sinks by URI: `synthetic://?seed=1` or the path of a file; and no passwords in texts."""
+"""URIs: sources and sinks (`synthetic://?seed=1` or the path of a file), options, no passwords in texts."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Iterable, Optional, Sequence, Tuple
-from urllib.parse import unquote
+from typing import Dict, Iterable, Optional, Sequence, Tuple
+from urllib.parse import parse_qsl, unquote
 
-from bisenet_edge.errors import UsageError
+from bisenet_edge.errors import UsageError, unknown_name
 
 HIDDEN = "***"
 # The last "@" before the path ends the password, which may hold one itself.
@@ -81,3 +81,28 @@ def refuse_clashes(source: str, sinks: Sequence[str]) -> None:
                 fix="give it another name",
             )
         taken.add(path)
+
+
+def parse_options(query: str, defaults: Dict[str, str], uri: str) -> Dict[str, str]:
+    """Read `a=1&b=2` over `defaults`.
+
+    Raises:
+        UsageError: an option that `defaults` does not name.
+    """
+    options = dict(defaults)
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key not in defaults:
+            raise unknown_name(f"option in '{uri}'", key, defaults)
+        options[key] = value
+    return options
+
+
+def parse_int(text: str, name: str, uri: str) -> int:
+    """Read a count or seed from a URI.
+
+    Raises:
+        UsageError: not a whole number from 0 up.
+    """
+    if not text.isdecimal():  # isdigit is true of "²", which int() refuses
+        raise UsageError(f"cannot read '{name}' in '{uri}'", got=repr(text), expected="a whole number")
+    return int(text)

@@ -6,7 +6,7 @@ killed training run go on as if it had not been killed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -54,7 +54,7 @@ def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Augment
     return Augmented(np.ascontiguousarray(image), np.ascontiguousarray(label))
 
 
-def batches(samples: list[Sample], recipe: Recipe, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def batches(samples: Sequence[Sample], recipe: Recipe, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Augmented batches of one epoch: images uint8 [N, H, W, 3], labels uint8 [N, H, W].
 
     The last batch is filled up from the start of the order, so that all are of one size. The next

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from bisenet_edge import __version__
-from bisenet_edge.errors import CheckpointError
+from bisenet_edge.errors import CheckpointError, ConfigError, UsageError
 from bisenet_edge.labels import LabelSet
 from bisenet_edge.resources import replace_when_written
 from bisenet_edge.toolchain.models import zoo
@@ -35,6 +35,7 @@ class Checkpoint:
         metrics: what was measured of these weights, as JSON.
         progress: epoch and step at which they were written.
         quantization: how its INT8 twin was made, as JSON (`quant.twin`); empty without one.
+        architecture: configuration of the network, as JSON; empty = the zoo's of `model`.
         sha256: of the file; empty for a checkpoint not read from one.
     """
 
@@ -45,15 +46,16 @@ class Checkpoint:
     metrics: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, int] = field(default_factory=dict)
     quantization: dict[str, Any] = field(default_factory=dict)
+    architecture: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
 
     def build(self) -> Network:
         """The network with these weights, FP32, in evaluation mode.
 
         Raises:
-            CheckpointError: the weights do not fit the network.
+            CheckpointError: the weights do not fit the network, or its architecture is not understood.
         """
-        network = zoo.build(self.model, len(self.labels))
+        network = self._untrained()
         own = {
             key: value.float() if value.is_floating_point() else value for key, value in self.tensors.items()
         }
@@ -72,6 +74,19 @@ class Checkpoint:
             )
         network.load_state_dict(weights)
         return network.eval()
+
+    def _untrained(self) -> Network:
+        if not self.architecture:
+            return zoo.build(self.model, len(self.labels))
+        try:
+            return zoo.build(self.model, len(self.labels), self.architecture)
+        except (ConfigError, UsageError) as error:
+            raise CheckpointError(
+                f"the architecture in a checkpoint of {self.model} is not understood",
+                got=f"{error.what}: {error.got}",
+                expected=error.expected,
+                fix="if a newer bisenet-edge wrote it: pip install --upgrade bisenet-edge",
+            ) from error
 
 
 def _shape(tensor: torch.Tensor | None) -> str:
@@ -99,6 +114,7 @@ def write(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
         "metrics": json.dumps(checkpoint.metrics),
         "progress": json.dumps(checkpoint.progress),
         "quantization": json.dumps(checkpoint.quantization),
+        "architecture": json.dumps(checkpoint.architecture),
     }
     with replace_when_written(path) as temporary:
         save_file(tensors, str(temporary), metadata=header)
@@ -139,7 +155,9 @@ def read(path: Path) -> Checkpoint:
             recipe=json.loads(header["recipe"]),
             metrics=json.loads(header["metrics"]),
             progress=json.loads(header["progress"]),
+            # Files of earlier versions have neither of the two.
             quantization=json.loads(header.get("quantization", "{}")),
+            architecture=json.loads(header.get("architecture", "{}")),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -30,6 +30,7 @@ from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.resources import replace_when_written
 from bisenet_edge.runtime.accuracy import compare
 from bisenet_edge.runtime.datasets import open_dataset
+from bisenet_edge.runtime.evaluation.evaluate import EngineOptions
 from bisenet_edge.runtime.fit import Fit
 from bisenet_edge.runtime.machine import describe_machine
 from bisenet_edge.runtime.profile.payoff import Payoff, int8_pays
@@ -39,6 +40,7 @@ from bisenet_edge.toolchain.int8 import Int8, Int8Options, gate_data, make_int8
 from bisenet_edge.toolchain.loop import EpochResult
 from bisenet_edge.toolchain.onnx_graph import to_float16, to_onnx
 from bisenet_edge.toolchain.quant.fold import fold
+from bisenet_edge.toolchain.quant.placement import floating
 from bisenet_edge.toolchain.verify import verify
 
 GOLDEN_FRAMES = 4
@@ -145,7 +147,8 @@ def _export(checkpoint: Checkpoint, options: ExportOptions, place: _Place) -> Ex
     temporary.mkdir(parents=True)
     _write_models(networks, options.size, temporary, progress)
     manifest = _manifest(checkpoint, options, int8, place.folder.name)
-    manifest = replace(manifest, files=hash_files(temporary))
+    stride = folded.meta["logits_stride"]
+    manifest = replace(manifest, files=hash_files(temporary), logits_stride=stride)
     figures, golden = verify(Artifact(temporary, manifest), networks, frames, progress)
     write_golden(temporary, frames, golden)
     measured: dict[str, Any] = {"verification": figures, "machine": describe_machine()}
@@ -166,7 +169,7 @@ def _payoff(artifact: Artifact, options: Int8Options | None, progress: Progress)
     if options.gate is None or payoff.chosen in ("int8", "fp32"):
         return payoff
     dataset = open_dataset(gate_data(options, artifact.manifest.size), "val")
-    comparison = compare(artifact, dataset, payoff.chosen, backend="cpu", progress=progress)
+    comparison = compare(artifact, dataset, payoff.chosen, EngineOptions("cpu"), progress)
     if comparison.passes(options.gate):
         return payoff
     name, drop = payoff.chosen.upper(), comparison.drop_points
@@ -223,6 +226,7 @@ def _manifest(checkpoint: Checkpoint, options: ExportOptions, int8: Int8 | None,
             "sha256": checkpoint.sha256,
             "metrics": checkpoint.metrics,
             "recipe": checkpoint.recipe,
+            "architecture": checkpoint.architecture,
             **checkpoint.progress,
         },
         calibration=_calibration(int8) if int8 else {},
@@ -239,5 +243,6 @@ def _calibration(int8: Int8) -> dict[str, Any]:
         "corrections": list(quantized.scheme.corrections),
         "keep_float": sorted(quantized.scheme.keep_float),
         "collapsed_pairs": len(quantized.collapsed),
+        "floating_operators": floating(quantized.network),
         **int8.provenance,
     }

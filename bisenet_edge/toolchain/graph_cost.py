@@ -19,10 +19,10 @@ from bisenet_edge.runtime.profile.roofline import LayerCost
 from bisenet_edge.toolchain.lint.graph import CONVOLUTIONS, DEQUANTIZE, QUANTIZE, Graph
 
 FUSED = (
-    QUANTIZE, DEQUANTIZE, "Relu", "Clip", "LeakyRelu", "Sigmoid", "Identity", "Cast", "Transpose", "Reshape",
-    "Flatten", "Squeeze", "Unsqueeze", "BatchNormalization", "Dropout",
+    QUANTIZE, DEQUANTIZE, "Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Sigmoid", "Identity", "Cast",
+    "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "BatchNormalization", "Dropout",
 )  # fmt: skip
-POINTWISE = ("Add", "Sub", "Mul", "Div")
+POINTWISE = ("Add", "Sub", "Mul", "Div", "Equal", "Where")
 KEEPS_CODES = ("MaxPool", "Slice", "Pad")  # INT8 in, INT8 out
 UNCOUNTED = ("MatMul", "Gemm", "Einsum", "LSTM", "GRU")
 FLOAT_BYTES = 2

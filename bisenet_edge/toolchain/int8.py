@@ -19,6 +19,7 @@ from bisenet_edge.runtime.accuracy import Gate
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.toolchain.checkpoint import Checkpoint
 from bisenet_edge.toolchain.loop import EpochResult
+from bisenet_edge.toolchain.models.network import input_multiple
 from bisenet_edge.toolchain.qat import FineTuned, QatRecipe, Start, fine_tune
 from bisenet_edge.toolchain.quant.calibrate import observe, ranges
 from bisenet_edge.toolchain.quant.fold import fold
@@ -113,7 +114,9 @@ def make_int8(
         return job.finished(twin, checkpoint.quantization["calibration"], "QAT of the checkpoint")
     if options.method == "qat":
         job.require_data()
-    calibration = load(options.calibration, size, progress, measured_on=options.data)
+    calibration = load(
+        options.calibration, size, progress, measured_on=options.data, multiple=input_multiple(folded)
+    )
     if options.method == "qat":
         tuned = job.tune(job.post(calibration).quantize(Scheme(options.observer)), calibration)
         made = job.finished(tuned.quantized, calibration.provenance, "QAT")
@@ -136,8 +139,9 @@ def start_of(checkpoint: Checkpoint, recipe: QatRecipe, size: Size, progress: Pr
         CalibrationError, DatasetError: pictures that cannot be used.
     """
     wanted = CalibrationRecipe(recipe.data[0], recipe.calibration_count, recipe.seed)
-    calibration = load(wanted, size, progress)
-    post = PostTraining(fold(checkpoint.build()), calibration.frames, "auto", progress)
+    folded = fold(checkpoint.build())
+    calibration = load(wanted, size, progress, multiple=input_multiple(folded))
+    post = PostTraining(folded, calibration.frames, "auto", progress)
     return Start(checkpoint, post.quantize(Scheme(recipe.observer)), calibration.provenance)
 
 

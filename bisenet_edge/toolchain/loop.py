@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,7 @@ class _State:
             for r in last.metrics["history"]
         ]
 
-    def train_epoch(self, samples: list[Sample], epoch: int, steps: int, progress: Progress) -> float:
+    def train_epoch(self, samples: Sequence[Sample], epoch: int, steps: int, progress: Progress) -> float:
         """One pass in an order drawn from (seed, epoch). Returns the mean loss per step."""
         self.trainee.module.train()
         total = 0.0

@@ -18,6 +18,8 @@ SCHEMA_VERSION = 1
 _LICENCE = "Apache-2.0"
 _DATA_TERMS = {
     "camvid": "CamVid is free for non-commercial research use, which limits the use of the weights alike",
+    "cityscapes": "Cityscapes is free for non-commercial use, which limits the use of the weights alike",
+    "coco-stuff": "COCO-Stuff: annotations CC BY 4.0; each picture has the terms of its Flickr user",
     "synthetic": f"drawn by this project, {_LICENCE}",
 }
 

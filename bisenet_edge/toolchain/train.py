@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bisenet_edge.errors import CheckpointError
+from bisenet_edge.errors import CheckpointError, ConfigError
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.checkpoint import Checkpoint
@@ -45,12 +45,13 @@ def train(
 
     Raises:
         UsageError: no such network or device.
+        ConfigError: a crop that the network cannot take.
         DatasetError: data that cannot be read, or data sets with different classes.
         CheckpointError: `last.safetensors` belongs to another recipe, or `init` to another network.
         MissingDependencyError: tensorboard is not installed.
         SinkError: `folder` cannot be written.
     """
-    zoo.entry(recipe.model)  # a misspelt name is found before minutes of reading
+    _check_crop(recipe)  # what cannot be trained is found before minutes of reading
     chosen = device_of(device)
     data = load_data(recipe, progress)
     trainee = _Network(recipe, data, chosen)
@@ -60,6 +61,21 @@ def train(
     return folder / BEST
 
 
+def _check_crop(recipe: Recipe) -> None:
+    with torch.device("meta"):
+        multiple = zoo.entry(recipe.model).build(1).input_multiple
+    if any(side % multiple for side in recipe.crop_size.hw):
+        sides = [
+            str(max(multiple, round(side / multiple) * multiple)) for side in reversed(recipe.crop_size.hw)
+        ]
+        raise ConfigError(
+            f"recipe: 'crop' does not suit {recipe.model}",
+            got=recipe.crop,
+            expected=f"both sides multiples of {multiple}",
+            fix=f'crop = "{"x".join(sides)}"',
+        )
+
+
 class _Network(Trainee):
     """A network with its auxiliary heads, from random weights drawn by the recipe's seed or from `init`."""
 
@@ -67,10 +83,12 @@ class _Network(Trainee):
         torch.manual_seed(recipe.seed)
         self.recipe, self.labels, self.device = recipe, data.labels, device
         self.identity = recipe.to_json()
-        self.module = zoo.build(recipe.model, len(data.labels))
+        parent = checkpoints.read(Path(recipe.init)) if recipe.init else None
+        # Imported weights keep the form that they were trained in.
+        self.architecture = parent.architecture if parent else {}
+        self.module = zoo.build(recipe.model, len(data.labels), self.architecture)
         self.fresh: list[str] = []
-        if recipe.init:
-            parent = checkpoints.read(Path(recipe.init))
+        if parent:
             self.identity["parent"] = parent.sha256
             self.fresh = start_from(self.module, parent, recipe.model)
             # Where training does not help, what it started from is kept.
@@ -89,7 +107,12 @@ class _Network(Trainee):
     def checkpoint(self, module: torch.nn.Module) -> Checkpoint:
         weights = dict(module.state_dict())
         return Checkpoint(
-            self.recipe.model, self.labels, weights, self.identity, metrics={"precision": "fp32"}
+            self.recipe.model,
+            self.labels,
+            weights,
+            self.identity,
+            metrics={"precision": "fp32"},
+            architecture=self.architecture,
         )
 
     def restore(self, tensors: dict[str, Tensor]) -> None:

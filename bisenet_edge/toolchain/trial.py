@@ -138,7 +138,8 @@ class Trial:
         folder.mkdir(exist_ok=True)
         onnx.save(to_onnx(network, self.size), str(folder / MODEL_FILES[flavour]))
         labels, files = self.dataset.labels, hash_files(folder)
-        manifest = Manifest("trial", "", "", labels, self.size, flavour, files=files)
+        stride = network.meta["logits_stride"]
+        manifest = Manifest("trial", "", "", labels, self.size, flavour, files=files, logits_stride=stride)
         return open_session(Artifact(folder, manifest), flavour, backend=self.backend)
 
     def describe(self) -> dict[str, Any]:

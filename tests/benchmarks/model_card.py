@@ -31,8 +31,8 @@ CARD = """# {name}
   CamVid (Brostow, Fauqueur, Cipolla 2009, in the 480x360, 11-class form of the SegNet tutorial) is free
   for non-commercial research use, which limits the use of these weights alike; its pictures are not in this
   repository. The synthetic streets are this project's own.
-- **Trained by**: `bisenet-edge train --recipe bisenet_edge/weights/{stem}.toml --out runs/shipped`,
-  from random weights, epoch {epoch} of {epochs} chosen by val mIoU on CamVid.
+- **Trained by**: the runs named in [{stem}.toml]({stem}.toml), from random
+  weights, seed {seed}; of the last one, epoch {epoch} of {epochs}, chosen by val mIoU on CamVid.
 - **Measured by**: `{command}`,
   float16 weights, FP32 arithmetic, pictures at their own size.
 - **INT8**: `bisenet-edge export --int8`, then `bisenet-edge check`, measure what quantization costs.
@@ -87,6 +87,7 @@ def card(checkpoint: Checkpoint, confusions: dict[str, Confusion], command: str)
         data=", ".join(f"`{uri}`" for uri in checkpoint.recipe["data"]) + ", train splits",
         epoch=checkpoint.progress["epoch"],
         epochs=checkpoint.recipe["epochs"],
+        seed=checkpoint.recipe["seed"],
         command=command,
         table="\n".join(lines),
     )

@@ -18,6 +18,7 @@ from bisenet_edge.frame import Size
 from bisenet_edge.runtime.backends import native_float16
 from bisenet_edge.runtime.profile.result import PrecisionRatio
 from bisenet_edge.runtime.profile.text import advice
+from bisenet_edge.toolchain.models.zoo import ZOO
 
 CLIP = "synthetic://?seconds=0.2&fps=20&size=96x64"
 STREETS = "synthetic:?count=4&size=96x64"
@@ -245,9 +246,16 @@ def test_deploy_packs_the_newest_artifact(with_artifact, workplace, bisenet_edge
 def test_models_stand_beside_the_paper(workplace, bisenet_edge):
     code, out, err = bisenet_edge("models", "--json")
     assert (code, err) == (0, "")
-    small, large = json.loads(out)["models"]
-    assert (small["model"], small["paper"]) == ("bisenet-xception39", {"mib_fp32": 5.8, "gmacs": 2.9})
-    assert (large["model"], large["paper"]) == ("bisenet-resnet18", {"mib_fp32": 49.0, "gmacs": 10.8})
+    models = {entry["model"]: entry for entry in json.loads(out)["models"]}
+    assert list(models) == list(ZOO)
+    small, large = models["bisenet-xception39"], models["bisenet-resnet18"]
+    none = dict.fromkeys(("mib_fp32", "gmacs", "parameters_m", "gflops"))
+    assert small["paper"] == {**none, "mib_fp32": 5.8, "gmacs": 2.9}
+    assert large["paper"] == {**none, "mib_fp32": 49.0, "gmacs": 10.8}
+    assert models["segnet"]["paper"] == {**none, "parameters_m": 29.5, "gflops": 286.0}
+    assert models["segnet"]["gflops"] == pytest.approx(286.0, rel=0.01)
+    assert models["bisenet-resnet101"]["paper"] is None
+    assert (models["icnet"]["size"], models["icnet"]["computed_size"]) == ("640x360", "640x384")
     assert small["mib_fp32"] == pytest.approx(small["parameters"] * 4 / 2**20)
     assert small["gflops"] == pytest.approx(2 * small["macs"] / 1e9)
     for ours in (small, large):
@@ -258,7 +266,15 @@ def test_models_stand_beside_the_paper(workplace, bisenet_edge):
     for ours in (small, large):
         assert f"{ours['parameters']:,}" in text
         assert f"{ours['gmacs']:.3f}" in text
+    assert "29.5 M" in text and "286.0 GFLOP" in text and "49.0 MiB" in text and "10.8 GMAC" in text
     assert next_command(text) == "bisenet-edge export --int8"
+
+
+def test_models_at_a_size_that_the_paper_does_not_print(bisenet_edge):
+    code, text, _ = bisenet_edge("models", "--res", "100x100")
+    assert code == 0
+    assert "The paper prints cost at 640x360 only." in text
+    assert "286.0" not in text and "29.5 M" in text
 
 
 def test_train_makes_a_checkpoint_that_export_takes(workplace, bisenet_edge):

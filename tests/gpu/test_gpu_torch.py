@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from bisenet_edge.errors import MissingDependencyError
-from bisenet_edge.toolchain.models import zoo
 
 
 def test_the_whole_script_runs(device, tmp_path, capsys, monkeypatch):
@@ -31,7 +30,7 @@ def test_the_whole_script_runs(device, tmp_path, capsys, monkeypatch):
         assert file.name.startswith("gpu_torch.nvidia-")
         assert told["device"] == torch.cuda.get_device_name()
     assert [(row["model"], row["precision"]) for row in told["network"]] == [
-        (model, precision) for model in zoo.ZOO for precision in ("fp32", "tf32", "fp16")
+        (model, precision) for model in gpu_torch.MODELS for precision in ("fp32", "tf32", "fp16")
     ]
     routes = [row for row in told["frame_to_mask"] if row["model"] == "bisenet-xception39"]
     assert [row["route"] for row in routes] == ["plain", "fused fp32", "fused tf32", "fused fp16"]

@@ -17,7 +17,8 @@ from chromium import Chromium
 
 from bisenet_edge.frame import Frame, Size
 from bisenet_edge.labels import CAMVID
-from bisenet_edge.runtime.sinks import HttpSink, open_sink
+from bisenet_edge.runtime.sinks import open_sink
+from bisenet_edge.runtime.sinks.preview import HttpSink
 from bisenet_edge.runtime.status import RunStatus
 from bisenet_edge.runtime.streets import Scene
 

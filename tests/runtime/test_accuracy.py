@@ -16,6 +16,9 @@ from bisenet_edge.metrics import Confusion
 from bisenet_edge.runtime import accuracy
 from bisenet_edge.runtime.accuracy import Comparison, Gate, compare
 from bisenet_edge.runtime.backends.base import Session
+from bisenet_edge.runtime.evaluation.evaluate import EngineOptions
+from bisenet_edge.runtime.evaluation.gallery import Gallery
+from bisenet_edge.runtime.evaluation.method import Method
 
 LABELS = LabelSet("toy", ("left", "right", "rare"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
 ARTIFACT = Artifact(Path(), Manifest("toy", "", "toy", LABELS, Size(64, 32), "int8"))
@@ -72,7 +75,8 @@ def label_of(hw=(32, 64), rare=0):
 
 
 def comparison(fp32, other):
-    return Comparison("d", "val", 1, LABELS.names, "b", "int8", Confusion(fp32), Confusion(other), 1.0)
+    confusions = Confusion(fp32), Confusion(other)
+    return Comparison("d", "val", 1, LABELS, "b", "int8", *confusions, 1.0, Method(), Gallery(LABELS))
 
 
 def diagonal(*counts):
@@ -86,8 +90,7 @@ def test_both_precisions_see_every_picture_at_its_own_size(sessions):
     result = compare(
         ARTIFACT,
         Pictures(tuple(picture(label) for label in labels)),
-        backend="some",
-        threads=3,
+        options=EngineOptions("some", 3),
         progress=lambda *step: steps.append(step),
     )
     assert result.fp32.counts.sum() == result.other.counts.sum() == sum(label.size for label in labels)
@@ -172,3 +175,27 @@ def test_the_report_is_plain_json_with_null_for_nan():
     assert value["class_drop_points"] == [0.0, 0.0, None]
     assert (value["max_drop"], value["max_class_drop"], value["passed"]) == (1.0, None, True)
     assert value["pixel_agreement"] == 0.98
+    assert value["method"]["text"] == "single scale"
+    assert value["confusion"] == [[4, 0, 0], [0, 5, 0], [0, 0, 0]]
+
+
+def test_the_pictures_shown_are_those_of_the_other_precision():
+    labels = [label_of(rare=rare) for rare in (0, 16, 0, 32)]
+    result = compare(ARTIFACT, Pictures(tuple(picture(label, f"p{i}") for i, label in enumerate(labels))))
+    # INT8 knows no "rare": the picture without it is right, the more of it the worse.
+    assert [shown.name for shown in result.gallery.worst] == ["p3", "p1"]
+    assert [shown.miou for shown in result.gallery.best] == [1.0, 1.0]
+
+
+def test_several_views_ask_the_engine_for_its_logits(monkeypatch):
+    def logits_of(self, frame):
+        blue = frame[::8, ::8, 0]
+        known = blue if self.precision == "fp32" else np.where(blue > 1, 0, blue)
+        return np.stack([known == index for index in range(3)]).astype(np.float32) * 9
+
+    monkeypatch.setattr(BlueSession, "_logits_of", logits_of)
+    label = np.kron(np.arange(3).repeat(2)[:, None] % 3, np.ones((8, 96)))[:32].astype(np.uint8)
+    options = EngineOptions("openvino", method=Method((1.0,), flip=True, slide=0.5))
+    result = compare(ARTIFACT, Pictures((picture(label),)), options=options)
+    assert result.fp32.iou() == pytest.approx([1, 1, np.nan], nan_ok=True)
+    assert result.to_json(Gate())["method"]["text"] == "single scale + flip + windows overlapping by 50%"

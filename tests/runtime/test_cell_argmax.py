@@ -6,22 +6,22 @@ import pytest
 from bisenet_edge.runtime.cell_argmax import CellArgmax
 
 
-def axis_weights(size):
-    """Bilinear weights with half-pixel centres: float64 [8 * size, size], edge repeated."""
-    weights = np.zeros((8 * size, size))
-    for pixel in range(8 * size):
-        at = (pixel + 0.5) / 8 - 0.5
+def axis_weights(size, stride):
+    """Bilinear weights with half-pixel centres: float64 [s * size, size], edge repeated."""
+    weights = np.zeros((stride * size, size))
+    for pixel in range(stride * size):
+        at = (pixel + 0.5) / stride - 0.5
         low = int(np.floor(at))
         for index, weight in ((low, low + 1 - at), (low + 1, at - low)):
             weights[pixel, min(max(index, 0), size - 1)] += weight
     return weights
 
 
-def upsampled(logits):
-    """What the graph's Resize computes, in float64: [C, h, w] -> [C, 8 h, 8 w]."""
+def upsampled(logits, stride):
+    """What the graph's Resize computes, in float64: [C, h, w] -> [C, s h, s w]."""
     _, height, width = logits.shape
-    rows = np.einsum("yh,chw->cyw", axis_weights(height), logits.astype(np.float64))
-    return np.einsum("xw,cyw->cyx", axis_weights(width), rows)
+    rows = np.einsum("yh,chw->cyw", axis_weights(height, stride), logits.astype(np.float64))
+    return np.einsum("xw,cyw->cyx", axis_weights(width, stride), rows)
 
 
 def smooth(rng, shape):
@@ -32,12 +32,12 @@ def smooth(rng, shape):
     return (blurred + 0.05 * rng.standard_normal(shape)).astype(np.float32)
 
 
-def check(logits, mask_hw):
+def check(logits, mask_hw, stride=8):
     classes, height, width = logits.shape
-    tail = CellArgmax(classes, (height, width), mask_hw)
+    tail = CellArgmax(classes, (height, width), mask_hw, stride)
     out = np.full(mask_hw, 255, np.uint8)
     assert tail(logits, out) is out
-    full = upsampled(logits)[:, : mask_hw[0], : mask_hw[1]]
+    full = upsampled(logits, stride)[:, : mask_hw[0], : mask_hw[1]]
     best = full.argmax(0)
     # Two classes nearer than float32 can tell apart are a tie; elsewhere the mask must be equal.
     ordered = np.sort(full, axis=0)
@@ -99,3 +99,18 @@ def test_logits_are_left_as_they_are():
     before = logits.copy()
     CellArgmax(4, (6, 6), (48, 48))(logits, np.empty((48, 48), np.uint8))
     assert (logits == before).all()
+
+
+@pytest.mark.parametrize(
+    ("stride", "mask_hw"), [(1, (9, 13)), (1, (7, 12)), (2, (18, 25)), (4, (36, 52)), (16, (130, 208))]
+)
+def test_logits_of_other_strides(stride, mask_hw):
+    logits = smooth(np.random.default_rng(3), (6, 9, 13))
+    check(logits, mask_hw, stride)
+
+
+def test_logits_of_the_masks_size_are_compared_pixel_by_pixel():
+    logits = np.random.default_rng(4).standard_normal((5, 6, 7)).astype(np.float32)
+    logits[3] = logits[1]  # equal classes: the first wins, as in the graph's ArgMax
+    out = np.empty((6, 7), np.uint8)
+    assert (CellArgmax(5, (6, 7), (6, 7), 1)(logits, out) == logits.argmax(0)).all()

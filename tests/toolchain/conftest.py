@@ -15,7 +15,7 @@ from bisenet_edge.toolchain.models import zoo
 from bisenet_edge.toolchain.quant.fold import fold
 
 SIZE = Size(96, 64)
-LAST_NORM_OF_A_BRANCH = ("branch.2.pointwise.bn", "branch.1.bn")  # Xception39, ResNet-18
+LAST_NORM_OF_A_BRANCH = ("branch.2.pointwise.bn", "branch.1.bn", "extension.3")  # Xception39, ResNet, ENet
 
 
 def to_planes(frames):
@@ -43,8 +43,10 @@ def like_trained(network, frames, seed=0):
         for name, module in network.named_modules():
             if name.endswith(LAST_NORM_OF_A_BRANCH):
                 module.weight.mul_(0.2)
-        classifier = network.head.classifier.weight
-        classifier.sub_(classifier.mean(1, keepdim=True))
+        head = getattr(network, "head", network)
+        classifier = head.classifier
+        inputs = 0 if isinstance(classifier, nn.ConvTranspose2d) else 1
+        classifier.weight.sub_(classifier.weight.mean(inputs, keepdim=True))
         network.train()(to_planes(frames))
         for norm in norms:
             norm.momentum = 0.1

@@ -12,6 +12,7 @@ from bisenet_edge.errors import CheckpointError, SinkError, UsageError
 from bisenet_edge.labels import CITYSCAPES
 from bisenet_edge.resources import shipped_checkpoint
 from bisenet_edge.toolchain import checkpoint as checkpoints
+from bisenet_edge.toolchain.models.bisenet_config import XCEPTION39
 
 
 @pytest.fixture
@@ -156,3 +157,33 @@ def test_the_shipped_checkpoint_can_be_built():
     assert shipped.build() is not None
     assert shipped.metrics
     assert shipped.recipe
+
+
+def test_the_architecture_is_kept_and_old_files_have_none(tmp_path, checkpoint, file):
+    assert checkpoints.read(file).architecture == {}
+    other = replace(checkpoint, architecture=replace(XCEPTION39, upsampling="nearest").to_json())
+    checkpoints.write(tmp_path / "b.safetensors", other)
+    read = checkpoints.read(tmp_path / "b.safetensors")
+    assert read.architecture == other.architecture
+    assert read.build().config.upsampling == "nearest"
+    with safe_open(str(file), framework="pt") as opened:
+        header = {k: v for k, v in opened.metadata().items() if k != "architecture"}
+    save_file(checkpoint.tensors, str(tmp_path / "old.safetensors"), metadata=header)
+    assert checkpoints.read(tmp_path / "old.safetensors").architecture == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [({"gate": "three-convs"}, "'three-convs'"), ({"gates": 2}, "'gates'"), ({"head_width": "64"}, "'64'")],
+)
+def test_an_architecture_that_is_not_understood(checkpoint, change, got):
+    with pytest.raises(CheckpointError, match="architecture in a checkpoint of bisenet-xception39") as caught:
+        replace(checkpoint, architecture={**XCEPTION39.to_json(), **change}).build()
+    assert got in caught.value.got
+    assert "pip install --upgrade" in caught.value.fix
+
+
+def test_an_architecture_that_the_weights_do_not_have(checkpoint):
+    with pytest.raises(CheckpointError, match="weights do not fit") as caught:
+        replace(checkpoint, architecture=replace(XCEPTION39, gate="conv-bn").to_json()).build()
+    assert "ffm." in caught.value.got

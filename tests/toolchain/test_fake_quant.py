@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -9,7 +11,12 @@ from torch import nn
 
 from bisenet_edge.frame import Size
 from bisenet_edge.toolchain.onnx_graph import FrameToMask, to_onnx
-from bisenet_edge.toolchain.quant.fake_quant import QuantConv2d, Quantizer, set_learnable
+from bisenet_edge.toolchain.quant.fake_quant import (
+    QuantConv2d,
+    QuantConvTranspose2d,
+    Quantizer,
+    set_learnable,
+)
 from bisenet_edge.toolchain.quant.placement import insert_quantizers, quantizers
 
 
@@ -236,6 +243,7 @@ def test_what_is_exported_after_learning_is_what_was_learned(frames):
         Quantizer(20.0),
         QuantConv2d(nn.Conv2d(16, 5, 1)),
     )
+    core.input_multiple = 8
     set_learnable(core, True)
     optimizer = torch.optim.SGD(core.parameters(), lr=1e-3)
     images = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
@@ -257,6 +265,31 @@ def test_what_is_exported_after_learning_is_what_was_learned(frames):
         assert np.mean(session.run(None, {"frame": frame[None]})[0] == expected) > 0.99
     set_learnable(core, False)
     assert to_onnx(core, Size(96, 64)).graph == learned.graph
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_convolutions_have_a_scale_per_output_channel_as_onnx_has_them(groups):
+    torch.manual_seed(0)
+    source = nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=groups)
+    convolution = QuantConvTranspose2d(source).eval()
+    assert convolution.weight_amax.shape == (6 // groups,)
+    scale = (convolution.weight_amax / 127).view(1, -1, 1, 1)
+    expected = (source.weight / scale).round().clamp(-128, 127) * scale
+    torch.testing.assert_close(convolution.quantized_weight(), expected, rtol=1e-6, atol=0)
+    x = torch.randn(1, 4, 5, 7)
+    with torch.no_grad():
+        source.weight.copy_(expected)
+        torch.testing.assert_close(convolution(x), source(x), rtol=1e-6, atol=1e-6)
+        convolution.active = False
+        assert not torch.equal(convolution(x), source(x))
+
+    buffer = io.BytesIO()
+    convolution.active = True
+    torch.onnx.export(convolution, (x,), buffer, opset_version=17, dynamo=False, input_names=["x"])
+    session = onnxruntime.InferenceSession(buffer.getvalue())
+    with torch.no_grad():
+        wanted = convolution(x).numpy()
+    np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], wanted, rtol=0, atol=1e-5)
 
 
 def test_ranges_of_weights_follow_them_in_training_only():

@@ -50,7 +50,7 @@ def test_counting_on_real_tensors_leaves_the_model_as_it_was():
     assert 3.5 * small.macs < larger.macs < 4 * small.macs
 
 
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", [name for name in zoo.ZOO if name.startswith("bisenet-")])
 def test_three_outputs_in_training_one_in_evaluation(name):
     model = build(name, classes=7)
     image = torch.rand(2, 3, 64, 96) * 255

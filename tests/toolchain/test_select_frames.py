@@ -209,6 +209,10 @@ def test_frames_are_fitted_to_the_network_and_padded_to_its_stride():
     assert (frames[0][63:] == 128).all()
 
 
+def test_frames_are_padded_as_far_as_the_network_asks():
+    assert load(replace(STREETS, count=1), Size(97, 63), multiple=32).frames[0].shape == (64, 128, 3)
+
+
 def test_a_frame_is_no_view_of_a_buffer_that_is_used_again():
     image = np.zeros((30, 40, 3), np.uint8)
     frame = network_frame(image, SIZE)

@@ -51,12 +51,18 @@ class _Tiny(nn.Module):
         return self.conv((image - 128.0) * (1 / 64))
 
 
+def traced_tiny():
+    traced = fx.symbolic_trace(_Tiny().eval())
+    traced.meta["input_multiple"] = 8
+    return traced
+
+
 @pytest.fixture
 def tiny():
     """The smallest network with the contract: one convolution, quantized on input and weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return insert_quantizers(fx.symbolic_trace(_Tiny().eval()))
+        return insert_quantizers(traced_tiny())
 
 
 @pytest.fixture
@@ -158,7 +164,7 @@ def test_a_network_without_quantizers_needs_no_modelopt_double(double, tmp_path,
     monkeypatch.setattr(compiler_module, "import_modelopt", lambda: pytest.fail("imported"))
     monkeypatch.setattr(quantize_op, "has_modelopt", lambda: False)
     double.converters.clear()
-    network = fx.symbolic_trace(_Tiny().eval())
+    network = traced_tiny()
     assert compiled(network, double, tmp_path).path.read_bytes() == ENGINE
 
 

@@ -9,12 +9,20 @@ import pytest
 import torch
 
 from bisenet_edge.dataset import Sample
-from bisenet_edge.errors import BisenetEdgeError, CheckpointError, DatasetError, SinkError, UsageError
+from bisenet_edge.errors import (
+    BisenetEdgeError,
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    SinkError,
+    UsageError,
+)
 from bisenet_edge.metrics import Confusion
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain import loop
 from bisenet_edge.toolchain import train as training
+from bisenet_edge.toolchain.models.bisenet_config import XCEPTION39
 from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.tensors import logits_to_mask, pad_to_stride
 from bisenet_edge.toolchain.train import train
@@ -210,6 +218,13 @@ def test_data_sets_with_other_classes_are_not_mixed(straight, tmp_path):
         train(mixed, tmp_path / "run", device="cpu")
 
 
+def test_a_crop_that_the_network_cannot_take(straight, tmp_path):
+    recipe = replace(straight.recipe, model="icnet", crop="480x360", data=("folder:nowhere",))
+    with pytest.raises(ConfigError, match="does not suit icnet") as caught:
+        train(recipe, tmp_path / "run", device="cpu")
+    assert (caught.value.expected, caught.value.fix) == ("both sides multiples of 32", 'crop = "480x352"')
+
+
 def test_a_folder_that_cannot_be_written(straight, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SinkError):
@@ -290,6 +305,18 @@ def test_classifiers_of_other_classes_start_from_random_weights(straight, tmp_pa
     assert len(notes) == 1
     assert "head.classifier.weight" in notes[0]
     assert "spatial" not in notes[0]
+
+
+def test_training_keeps_the_form_of_what_it_starts_from(straight, tmp_path):
+    config = replace(XCEPTION39, auxiliary_width=0, upsampling="nearest")
+    parent = checkpoints.read(straight.folder / "best.safetensors")
+    weights = {key: value for key, value in parent.tensors.items() if not key.startswith("aux")}
+    start = tmp_path / "other.safetensors"
+    checkpoints.write(start, replace(parent, tensors=weights, architecture=config.to_json()))
+    recipe = replace(straight.recipe, init=str(start), epochs=1, ema=0.0)
+    best = checkpoints.read(train(recipe, tmp_path / "run", device="cpu"))
+    assert best.architecture == config.to_json()
+    assert best.build().config == config
 
 
 def test_a_checkpoint_of_another_network_is_no_start(straight, tmp_path):

@@ -10,7 +10,7 @@ from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError, unknown_name
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.runtime import jetson
-from bisenet_edge.runtime.backends.base import BF16, FP16, Session
+from bisenet_edge.runtime.backends.base import BF16, FP16, Session, masks_alone
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,21 @@ def native_float16(backend: str) -> str:
     from bisenet_edge.runtime.backends.openvino import has_bf16
 
     return BF16 if has_bf16() else ""
+
+
+def require_logits(name: str) -> None:
+    """Refuse an engine that gives masks alone, without opening it: to build one may take minutes.
+
+    Args:
+        name: one of `BACKENDS`.
+
+    Raises:
+        BackendError: the engine has no `Session.logits`, or as `choose_backend`.
+        UsageError: as `choose_backend`.
+    """
+    chosen = choose_backend(name)
+    if chosen in ("tensorrt", "null"):
+        raise masks_alone(chosen)
 
 
 def open_session(

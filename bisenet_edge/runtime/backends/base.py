@@ -18,6 +18,16 @@ FP16 = "fp16"
 """A flavour of TensorRT: built from "fp16-typed", or from the FP32 file where typing is weak."""
 
 
+def masks_alone(backend: str) -> BackendError:
+    """The error for an engine that is asked for class scores, and whose graph ends in the mask."""
+    return BackendError(
+        f"the engine '{backend}' gives masks, not class scores: its graph ends in the mask",
+        got=backend,
+        expected="openvino, onnxruntime or reference, where views of a picture are to be averaged",
+        fix="--backend cpu runs the same model file; or leave --scales, --flip and --slide out",
+    )
+
+
 class Session(ABC):
     """An artifact loaded into an engine. Open with `backends.open_session`, close when done.
 
@@ -83,15 +93,7 @@ class Session(ABC):
             BackendError: wrong shape or dtype, a closed session, `in_flight` frames pending already, or a
                 failure of the engine.
         """
-        size = self.artifact.manifest.size
-        if frame.shape != (*size.hw, 3) or frame.dtype != np.uint8:
-            raise BackendError(
-                "a frame does not fit the network",
-                got=f"{frame.dtype} {list(frame.shape)}",
-                expected=f"uint8 [{size.height}, {size.width}, 3]",
-            )
-        if not self._open:
-            raise BackendError("this session is closed", got=f"{self.backend} {self.precision}")
+        self._expect(frame)
         if len(self._pending) == self.in_flight:
             raise BackendError(
                 "too many frames in flight",
@@ -121,6 +123,36 @@ class Session(ABC):
         self._finish(mask)
         return mask
 
+    def logits(self, frame: np.ndarray) -> np.ndarray:
+        """Class scores of one frame, from which engines make the mask.
+
+        Args:
+            frame: as for `infer`.
+
+        Returns:
+            float32 [C, h, w], of the (padded) frame, 1/8 of its size for BiSeNet; valid until the next call.
+
+        Raises:
+            BackendError: this engine gives masks alone; else as `infer`.
+        """
+        self._expect(frame)
+        if self._pending:
+            raise BackendError(
+                "frames are still in flight", got=f"{len(self._pending)}", fix="finish them before logits"
+            )
+        return self._logits_of(frame)
+
+    def _expect(self, frame: np.ndarray) -> None:
+        size = self.artifact.manifest.size
+        if frame.shape != (*size.hw, 3) or frame.dtype != np.uint8:
+            raise BackendError(
+                "a frame does not fit the network",
+                got=f"{frame.dtype} {list(frame.shape)}",
+                expected=f"uint8 [{size.height}, {size.width}, 3]",
+            )
+        if not self._open:
+            raise BackendError("this session is closed", got=f"{self.backend} {self.precision}")
+
     def _submit(self, frame: np.ndarray, mask: np.ndarray) -> None:
         """Begin a frame. Here: do it at once."""
         self._infer(frame, mask)
@@ -131,6 +163,10 @@ class Session(ABC):
     @abstractmethod
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
         """Write the mask of `frame` into `mask`."""
+
+    def _logits_of(self, frame: np.ndarray) -> np.ndarray:
+        """The logits of `frame`. Here: there are none."""
+        raise masks_alone(self.backend)
 
     def _close(self) -> None:
         """Free what the engine holds."""

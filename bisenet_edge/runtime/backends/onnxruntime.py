@@ -16,7 +16,7 @@ import numpy as np
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime.backends.base import Session
-from bisenet_edge.runtime.backends.onnxruntime_lowering import LOGITS, lower
+from bisenet_edge.runtime.backends.onnxruntime_lowering import LOGITS, ending_in_logits, lower
 from bisenet_edge.runtime.backends.pixel_blocks import FrameWriter
 from bisenet_edge.runtime.cell_argmax import CellArgmax
 
@@ -33,7 +33,7 @@ FAST = ("int8", "fp32")
 class _OnnxRuntimeSession(Session):
     _session: Any
 
-    def _load(self, model: Union[str, bytes], path: Path, threads: int, *, fuse: bool) -> None:
+    def _load(self, model: Union[str, bytes], path: Path, threads: int, *, fuse: bool) -> Any:
         import onnxruntime
 
         self.version = str(onnxruntime.__version__)
@@ -47,7 +47,7 @@ class _OnnxRuntimeSession(Session):
         if not fuse:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         try:
-            self._session = onnxruntime.InferenceSession(
+            return onnxruntime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"], disabled_optimizers=CHANGES_VALUES
             )
         except _refusals() as error:
@@ -67,11 +67,25 @@ class ReferenceSession(_OnnxRuntimeSession):
 
     def __init__(self, artifact: Artifact, precision: str, threads: int = 0) -> None:
         super().__init__(artifact, precision)
-        path = artifact.model_path(precision)
-        self._load(str(path), path, threads, fuse=not precision.startswith("int8"))
+        self._path, self._threads = artifact.model_path(precision), threads
+        self._session = self._open_model(str(self._path))
+        self._to_logits: Any = None
+
+    def _open_model(self, model: Union[str, bytes]) -> Any:
+        return self._load(model, self._path, self._threads, fuse=not self.precision.startswith("int8"))
 
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
         mask[:] = self._session.run(["mask"], {"frame": frame[None]})[0][0]
+
+    def _logits_of(self, frame: np.ndarray) -> np.ndarray:
+        if self._to_logits is None:
+            # No output of the file: a copy that ends there is loaded when it is asked for.
+            self._to_logits = self._open_model(ending_in_logits(self._path))
+        return np.asarray(self._to_logits.run([LOGITS], {"frame": frame[None]})[0][0], np.float32)
+
+    def _close(self) -> None:
+        super()._close()
+        self._to_logits = None
 
 
 class OnnxRuntimeSession(_OnnxRuntimeSession):
@@ -89,15 +103,19 @@ class OnnxRuntimeSession(_OnnxRuntimeSession):
                 expected=" or ".join(FAST),
                 fix="to compare its masks: --backend reference",
             )
-        self._load(lower(path), path, threads, fuse=True)
+        self._session = self._load(lower(path), path, threads, fuse=True)
         _, classes, height, width = self._session.get_outputs()[0].shape
-        self._tail = CellArgmax(classes, (height, width), artifact.manifest.size.hw)
+        manifest = artifact.manifest
+        self._tail = CellArgmax(classes, (height, width), manifest.size.hw, manifest.logits_stride)
         self._frame = np.zeros(self._session.get_inputs()[0].shape, np.uint8)
         self._writer = FrameWriter(self._frame[0], signed=False)
 
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
+        self._tail(self._logits_of(frame), mask)
+
+    def _logits_of(self, frame: np.ndarray) -> np.ndarray:
         self._writer.write(frame)
-        self._tail(self._session.run([LOGITS], {"frame": self._frame})[0][0], mask)
+        return np.asarray(self._session.run([LOGITS], {"frame": self._frame})[0][0])
 
 
 def _refusals() -> Tuple[Type[Exception], ...]:

@@ -67,6 +67,20 @@ def lower(path: Path) -> bytes:
     return graph.serialize()
 
 
+def ending_in_logits(path: Path) -> bytes:
+    """Read a model file and cut its end off; nothing else is changed.
+
+    Returns:
+        an ONNX model: frame uint8 [1, H, W, 3] -> logits [1, C, h, w].
+
+    Raises:
+        BackendError: as `lower`.
+    """
+    graph = _Graph(path)
+    _cut_at_logits(graph)
+    return graph.serialize()
+
+
 class _Graph:
     """An ONNX graph that is being edited.
 
@@ -81,9 +95,9 @@ class _Graph:
             from google.protobuf.message import DecodeError
         except ModuleNotFoundError as error:
             raise BackendError(
-                "ONNX Runtime needs the package 'onnx' to prepare a graph for its integer kernels",
+                "ONNX Runtime needs the package 'onnx' to edit a graph before it runs it",
                 got=f"no module '{error.name}'",
-                fix="pip install onnx   (or --backend reference: the graph as it stands, slow)",
+                fix="pip install onnx   (or, for masks, --backend reference: the graph as it stands, slow)",
             ) from error
         self.onnx = onnx
         try:
@@ -191,9 +205,15 @@ def _quantize_before(graph: _Graph) -> None:
     producers = graph.producers()
     for quantizer in [node for node in graph.nodes if node.op_type == "QuantizeLinear"]:
         node = producers.get(quantizer.input[0])
-        if node is not None and node.op_type in COMMUTES:
+        if node is not None and _moves_in_front(graph, node):
             for name in list(node.input):
                 graph.quantize(name, quantizer.input[1], quantizer.input[2], node)
+
+
+def _moves_in_front(graph: _Graph, node: Any) -> bool:
+    """Whether a node may work on codes: nothing else reads its values (as unpooling would)."""
+    readers = graph.consumers(node.output[0])
+    return node.op_type in COMMUTES and all(reader.op_type == "QuantizeLinear" for reader in readers)
 
 
 def _clamp(graph: _Graph) -> None:
@@ -202,7 +222,7 @@ def _clamp(graph: _Graph) -> None:
     limit = graph.constant("uint8_limit", np.array(QMAX_INT8, np.uint8))
     for quantizer in [n for n in graph.nodes if n.op_type == "QuantizeLinear" and n.input[2] == ZERO]:
         node = producers.get(quantizer.input[0])
-        if node is not None and node.op_type in COMMUTES:
+        if node is not None and _moves_in_front(graph, node):
             continue  # its inputs are clamped
         codes = quantizer.output[0]
         quantizer.output[0] = f"{codes}_unclamped"

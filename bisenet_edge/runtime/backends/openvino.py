@@ -77,7 +77,8 @@ class OpenVinoSession(Session):
         super().__init__(artifact, precision)
         self._lanes = [_Lane(self._compiled, takes_codes) for _ in range(self.in_flight)]
         classes, height, width = self._lanes[0].logits.shape
-        self._tail = CellArgmax(classes, (height, width), artifact.manifest.size.hw)
+        manifest = artifact.manifest
+        self._tail = CellArgmax(classes, (height, width), manifest.size.hw, manifest.logits_stride)
 
     def _submit(self, frame: np.ndarray, mask: np.ndarray) -> None:
         lane = self._lanes[self._submitted % self.in_flight]
@@ -96,6 +97,9 @@ class OpenVinoSession(Session):
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
         self._tail(self.run_network(frame), mask)
 
+    def _logits_of(self, frame: np.ndarray) -> np.ndarray:
+        return self.run_network(frame)
+
     def run_network(self, frame: np.ndarray) -> np.ndarray:
         """Logits of one frame (uint8 [H, W, 3]): float32 [C, h, w], valid until the next call."""
         lane = self._lanes[0]
@@ -110,7 +114,7 @@ class OpenVinoSession(Session):
         total, bf16, floating = 0, 0, []
         for operation in self._compiled.get_runtime_model().get_ordered_ops():
             info = operation.get_rt_info()
-            if info["layerType"].astype(str) != "Convolution":
+            if info["layerType"].astype(str) not in ("Convolution", "Deconvolution"):
                 continue
             total += 1
             runs_in = info["runtimePrecision"].astype(str)

@@ -44,7 +44,7 @@ def round_weights(model: Any) -> int:
         (convert,) = (target.get_node() for target in operation.output(0).get_target_inputs())
         values = np.asarray(weight.data, np.float32)
         scale = _dequantizing_scale(convert).astype(np.float32)
-        steps = np.rint(values / scale.reshape(-1, *[1] * (values.ndim - 1)))
+        steps = np.rint(values / scale)
         codes = opset13.constant(np.clip(steps, QMIN_INT8, QMAX_INT8).astype(np.int8))
         codes.set_friendly_name(convert.get_friendly_name())
         for consumer in list(convert.output(0).get_target_inputs()):
@@ -55,8 +55,11 @@ def round_weights(model: Any) -> int:
 
 
 def _dequantizing_scale(codes: Any) -> np.ndarray:
-    """Scale of the DequantizeLinear behind int8 codes: Convert, Subtract, Multiply in OpenVINO."""
-    return constant(_behind(codes, "Multiply"), 1)
+    """Scale of the DequantizeLinear behind int8 codes, in a shape that fits the codes': Convert, Subtract,
+    Multiply in OpenVINO.
+    """
+    node = _behind(codes, "Multiply")
+    return constant(node, 1).reshape(list(node.input_value(1).get_shape()))
 
 
 def _behind(node: Any, kind: str) -> Any:

@@ -32,8 +32,15 @@ class PaperSpeed:
 
 
 # A second text that quotes the paper's table agrees on Xception39 at 640x360 and 1280x720.
-# Unconfirmed, for want of a second text: the other four (time and fps do agree), and the table's number.
+# Unconfirmed, for want of a second text: the others (time and fps do agree), and the table's number. The rows
+# of SegNet and ENet are those of ENet's own paper (table 2, Titan X).
 PRINTED = (
+    PaperSpeed("segnet", Size(640, 360), 69.0, 14.6),
+    PaperSpeed("segnet", Size(1280, 720), 289.0, 3.5),
+    PaperSpeed("segnet", Size(1920, 1080), 637.0, 1.6),
+    PaperSpeed("enet", Size(640, 360), 7.0, 135.4),
+    PaperSpeed("enet", Size(1280, 720), 21.0, 46.8),
+    PaperSpeed("enet", Size(1920, 1080), 46.0, 21.6),
     PaperSpeed("bisenet-xception39", Size(640, 360), 5.0, 203.5),
     PaperSpeed("bisenet-xception39", Size(1280, 720), 12.0, 82.3),
     PaperSpeed("bisenet-xception39", Size(1920, 1080), 24.0, 41.4),

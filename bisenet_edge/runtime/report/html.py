@@ -5,7 +5,6 @@ Needs jinja2 and matplotlib; `runtime.report.sections` imports it when both are 
 
 from __future__ import annotations
 
-import base64
 import pkgutil
 import re
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from markupsafe import Markup, escape
 import bisenet_edge
 from bisenet_edge.errors import ArtifactError
 from bisenet_edge.runtime.profile.text import power_lines
+from bisenet_edge.runtime.report import masks as report_masks
 from bisenet_edge.runtime.report import plots as report_plots
 from bisenet_edge.runtime.report import plots_calibration as report_plots_calibration
 from bisenet_edge.runtime.report import plots_int8 as report_plots_int8
@@ -25,7 +25,10 @@ from bisenet_edge.runtime.report import plots_int8 as report_plots_int8
 TEMPLATE = "report.html.j2"
 NONE = "-"
 SHOWN_SATURATED = 8
-SHOWN = ("export", "accuracy", "payoff", "tensorrt", "profile", "search", "qat", "calibration", "lint", "run")
+SHOWN = (
+    "export", "accuracy", "evaluation", "payoff", "tensorrt", "profile", "search", "qat", "calibration",
+    "lint", "run",
+)  # fmt: skip
 
 PLOTS = (
     "iou",
@@ -68,6 +71,7 @@ def render(folder: Path, sections: Mapping[str, Any]) -> str:
         loader=jinja2.FunctionLoader(_template),
     )
     environment.filters.update(FILTERS)
+    environment.filters["embed"] = lambda file: report_masks.data_uri(folder / file)
     try:
         return environment.get_template(TEMPLATE).render(
             title=folder.resolve().name,
@@ -136,6 +140,10 @@ def _tiles(sections: Mapping[str, Any]) -> List[Tile]:
             Tile("mIoU, INT8", percent(accuracy["int8"]["miou"]), f"FP32 {percent(accuracy['fp32']['miou'])}")
         )
         tiles.append(_drop(accuracy))
+    evaluation = sections.get("evaluation")
+    if evaluation:
+        note = f"{evaluation['precision'].upper()}, {evaluation['method']['text']}"
+        tiles.append(Tile("mIoU, evaluated", percent(evaluation["miou"]), note))
     payoff = sections.get("payoff")
     if payoff:
         tiles.append(_payoff(payoff))
@@ -198,10 +206,8 @@ def _tensorrt(tensorrt: Mapping[str, Any]) -> Tile:
 def _picture(folder: Path, picture: Mapping[str, Any]) -> Dict[str, str]:
     """Caption and data URI; without the URI where the file has gone since, which the page says."""
     path = folder / picture["file"]  # an absolute path replaces the folder
-    if not path.is_file():
-        return {"caption": picture["caption"], "uri": "", "file": str(picture["file"])}
-    encoded = base64.b64encode(path.read_bytes()).decode("ascii")
-    return {"caption": picture["caption"], "uri": f"data:image/png;base64,{encoded}", "file": path.name}
+    uri = report_masks.data_uri(path)
+    return {"caption": picture["caption"], "uri": uri, "file": path.name if uri else str(picture["file"])}
 
 
 def number(value: Optional[float]) -> str:
@@ -270,6 +276,7 @@ def saturated(ranges: Sequence[Mapping[str, Any]]) -> List[Mapping[str, Any]]:
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
+    **report_masks.FILTERS,
     "number": number,
     "percent": percent,
     "points": points,

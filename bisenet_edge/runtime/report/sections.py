@@ -16,7 +16,16 @@ as "-". A key with "?" may be left out.
                   "fp32": {"miou": 0..1, "iou": [0..1 or null]}, "int8": {the same, of that precision},
                   "drop_points": x, "class_drop_points": [x or null], "pixel_agreement": 0..1,
                   "max_drop": points or null (no gate), "max_class_drop"?: points or null, "passed": bool}
+                  "method"?: `Method.to_json()`: {"scales": [x], "flip": bool, "slide": overlap or null,
+                  "text"}, "palette"?: ["#rrggbb"], and of INT8 "frames"?: as below,
+                  "confusion"?: [[n pixels with the label of the row and the mask of the column]]
                   A drop is FP32 less INT8, in points of IoU (percent): above 0, INT8 is worse.
+    evaluation   `Evaluation.to_json()`: {"model", "precision", "engine", "size": "640x360" or "" (each
+                  picture at its own), "data": uri, "split", "images": n, "classes": [names], "palette",
+                  "method", "miou": 0..1, "pixel_accuracy": 0..1, "iou" | "class_recall" |
+                  "class_precision" | "class_share": [0..1 or null], "confusion",
+                  "frames"?: {"best" | "worst": [{"name", "miou": 0..1, "file": path of a JPEG, relative to
+                              the report's folder}]}}
     payoff       {"chosen": "int8" | "bf16" | "fp32", "reason": text, "backend",
                   "machine": `machine.describe_machine()`,
                   "cases": [{"precision", "p50_ms", "p90_ms"}], "int8_over_float": ratio of the medians,
@@ -90,8 +99,8 @@ from bisenet_edge.errors import ArtifactError, SinkError, unknown_name
 from bisenet_edge.resources import replace_when_written
 
 SECTIONS = (
-    "export", "accuracy", "payoff", "tensorrt", "profile", "search", "qat", "calibration", "lint", "run",
-    "pictures", "machine",
+    "export", "accuracy", "evaluation", "payoff", "tensorrt", "profile", "search", "qat", "calibration",
+    "lint", "run", "pictures", "machine",
 )  # fmt: skip
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"

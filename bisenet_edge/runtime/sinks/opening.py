@@ -12,15 +12,22 @@ from bisenet_edge.runtime.sinks.encoders import VIDEO_CODECS
 from bisenet_edge.runtime.sinks.files import MaskFolderSink
 from bisenet_edge.runtime.sinks.jsonl import JsonlSink
 from bisenet_edge.runtime.sinks.mqtt import MqttSink
-from bisenet_edge.runtime.sinks.preview import HttpSink
 from bisenet_edge.runtime.sinks.rtsp import RtspSink
 from bisenet_edge.runtime.sinks.shm import ShmSink
 from bisenet_edge.runtime.sinks.video import VideoSink
 from bisenet_edge.runtime.uris import split_scheme
 
+
+def _http(uri: str, rest: str, labels: LabelSet, fps: float) -> Sink:
+    # Its server needs asyncio, a fifth of what all imports of a run cost: only who asks for it waits for it.
+    from bisenet_edge.runtime.sinks.preview import HttpSink
+
+    return HttpSink(uri, rest, labels)
+
+
 # Called with the URI, what follows `://`, the classes and the nominal frames per second.
 _BY_SCHEME: Dict[str, Callable[[str, str, LabelSet, float], Sink]] = {
-    "http": lambda uri, rest, labels, fps: HttpSink(uri, rest, labels),
+    "http": _http,
     "jsonl": lambda uri, rest, labels, fps: JsonlSink(uri, rest, labels),
     "mqtt": lambda uri, rest, labels, fps: MqttSink(uri, rest, labels),
     "null": lambda uri, rest, labels, fps: NullSink(uri),

@@ -25,7 +25,6 @@ from bisenet_edge.runtime.sinks import h264
 from bisenet_edge.runtime.sinks.addresses import cannot_listen, split_address, token_for
 from bisenet_edge.runtime.sinks.base import Sink
 from bisenet_edge.runtime.sinks.drawing import DrawingThread
-from bisenet_edge.runtime.sinks.preview.server import listen
 from bisenet_edge.runtime.sinks.steady import at_video_size, video_size
 from bisenet_edge.runtime.uris import redacted
 
@@ -123,6 +122,10 @@ class _Server:
         self._clients: List[Any] = []
         self._source: Any = None
         self._frame_bytes = 0
+        from bisenet_edge.runtime.sinks.preview.server import (
+            listen,
+        )  # brings asyncio, which is slow to import
+
         try:  # the server's own failure has no reason
             listening, port = listen(host, port)
             listening.close()

@@ -15,8 +15,9 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-# TensorRT moves a quantizer past these without changing a value: MaxPool(Q(x)) = Q(MaxPool(x)).
-COMMUTE = ("MaxPool", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Identity")
+# TensorRT moves a quantizer past these without changing a value: MaxPool(Q(x)) = Q(MaxPool(x)). (Its parser
+# turns a Pad, with zeros in our graphs, into a Slice.)
+COMMUTE = ("MaxPool", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Pad", "Identity")
 MODULE_PREFIX, WEIGHT_SUFFIX = "core.", ".weight"
 INT8, TYPED = "int8", "int8-typed"
 

@@ -9,10 +9,10 @@ from onnx import NodeProto
 
 from bisenet_edge.toolchain.lint.graph import COMMUTE, CONVOLUTIONS, DEQUANTIZE, QUANTIZE, Graph, Quantizer
 
-ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")  # fused into the convolution or add in front of them
+ACTIVATIONS = ("Relu", "Clip", "LeakyRelu", "PRelu")  # fused into the convolution or add in front of them
 ELEMENTWISE = ("Add", "Mul")
 # Run in INT8 when a quantizer stands behind them.
-PASS_ON = (*COMMUTE, "AveragePool", "GlobalAveragePool", "ReduceMean", "Resize", "Concat", "Pad", "Split")
+PASS_ON = (*COMMUTE, "AveragePool", "GlobalAveragePool", "ReduceMean", "Resize", "Concat", "Split")
 
 
 def convolution_behind(graph: Graph, tensor: str, past: tuple[str, ...] = ()) -> NodeProto | None:

@@ -1,8 +1,9 @@
-"""Parameters and multiply-adds of a network, counted by running it on shapes alone."""
+"""Parameters and multiply-adds of a network, counted by running it once, on shapes alone if on "meta"."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from bisenet_edge.frame import Size
 
 MIB = 2**20
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
 
 @dataclass(frozen=True)
@@ -45,24 +47,28 @@ def count(model: nn.Module, size: Size) -> Cost:
     """Count the cost of inference on one image. The model is left as it was.
 
     Args:
-        model: takes float [1, 3, H, W].
-        size: image size; both sides multiples of 8.
+        model: takes float [1, 3, H, W]; on PyTorch's "meta" device nothing is computed.
+        size: image size; both sides multiples of the network's `input_multiple`.
     """
     total = 0
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
-        assert isinstance(module, nn.Conv2d)
-        per_output = module.weight.shape[1] * module.weight.shape[2] * module.weight.shape[3]
-        total += output.numel() * per_output
+        # A weight is [out, in / groups, k, k] and is used for each output; a transposed one is
+        # [in, out / groups, k, k] and is used for each input.
+        side = output if isinstance(module, nn.Conv2d) else inputs[0]
+        assert isinstance(module.weight, Tensor)
+        total += side.numel() * prod(module.weight.shape[1:])
 
     parameters = sum(p.numel() for p in model.parameters())
-    handles: list[Any] = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    handles: list[Any] = [
+        m.register_forward_hook(add) for m in model.modules() if isinstance(m, CONVOLUTIONS)
+    ]
     was_training = model.training
     try:
         model.eval()
         with torch.no_grad():
-            model(torch.zeros(1, 3, *size.hw))
+            model(torch.zeros(1, 3, *size.hw, device=next(model.parameters()).device))
     finally:
         model.train(was_training)
         for handle in handles:

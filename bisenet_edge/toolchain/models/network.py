@@ -21,7 +21,7 @@ class Network(nn.Module, ABC):
       each [N, C, h, w] of a size of its own.
 
     It begins with `normalised(image)`, and torch.fx can trace it: no decision in it depends on values or
-    shapes. Where one must, it stands in a function marked with `torch.fx.wrap`.
+    shapes. Where one must, it stands in a function that the calling module wraps (`torch.fx.wrap`).
 
     Attributes:
         logits_stride: how much smaller the logits are than the picture; 1 = of its size.

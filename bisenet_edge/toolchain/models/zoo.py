@@ -11,7 +11,13 @@ from bisenet_edge.errors import unknown_name
 from bisenet_edge.toolchain.models.ablation import ABLATION
 from bisenet_edge.toolchain.models.bisenet import BiSeNet
 from bisenet_edge.toolchain.models.bisenet_config import RESNET18, RESNET101, XCEPTION39, BiSeNetConfig
+from bisenet_edge.toolchain.models.bisenetv2 import BiSeNetV2
+from bisenet_edge.toolchain.models.dlc import DLC
+from bisenet_edge.toolchain.models.enet import ENet
+from bisenet_edge.toolchain.models.icnet import ICNet
 from bisenet_edge.toolchain.models.network import Network, initialise
+from bisenet_edge.toolchain.models.segnet import SegNet
+from bisenet_edge.toolchain.models.sq import SQ
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,12 @@ ZOO = {
     "bisenet-xception39": Entry(partial(BiSeNet, XCEPTION39), PaperRow(gmacs=2.9, mib_fp32=5.8)),
     "bisenet-resnet18": Entry(partial(BiSeNet, RESNET18), PaperRow(gmacs=10.8, mib_fp32=49.0)),
     "bisenet-resnet101": Entry(partial(BiSeNet, RESNET101)),
+    "bisenetv2": Entry(BiSeNetV2),
+    "dlc": Entry(DLC),
+    "enet": Entry(ENet, PaperRow(gflops=3.8, parameters_m=0.4)),
+    "icnet": Entry(ICNet),
+    "segnet": Entry(SegNet, PaperRow(gflops=286.0, parameters_m=29.5)),
+    "sq": Entry(SQ),
 }
 ZOO.update({name: Entry(partial(BiSeNet, row.config)) for name, row in ABLATION.items() if name not in ZOO})
 

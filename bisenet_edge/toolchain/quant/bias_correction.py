@@ -24,7 +24,7 @@ from torch.fx.node import map_aggregate
 from bisenet_edge.errors import CalibrationError
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.toolchain.quant.calibrate import set_active
-from bisenet_edge.toolchain.quant.fake_quant import QuantConv2d
+from bisenet_edge.toolchain.quant.fake_quant import QuantConv
 from bisenet_edge.toolchain.quant.placement import quant_convs
 
 # All frames pass through the graph together, in both forms: at 640x360 the process peaks at 1.6 GB.
@@ -98,7 +98,7 @@ class _Corrector(fx.Interpreter):
         module = self.fetch_attr(target)
         exact = self.exact.get_submodule(target)(*_exact(args), **_exact(kwargs))
         rounded = module(*_rounded(args), **_rounded(kwargs))
-        if isinstance(module, QuantConv2d) and module.bias is not None:
+        if isinstance(module, QuantConv) and module.bias is not None:
             missing = (exact - rounded).mean((0, 2, 3))
             module.bias += missing
             rounded += missing.view(-1, 1, 1)

@@ -141,4 +141,8 @@ def _rescale(first: nn.Conv2d, second: nn.Conv2d, factors: Tensor) -> None:
     first.weight /= per_output
     if first.bias is not None:
         first.bias /= factors
-    second.weight *= per_input if second.groups == 1 else per_output
+    if second.groups == 1:
+        second.weight *= per_input
+    else:
+        # A depthwise convolution may make several channels of each.
+        second.weight *= per_output.repeat_interleave(second.out_channels // second.in_channels, dim=0)

@@ -11,9 +11,11 @@ weights. In evaluation, and so in every exported graph, a range is a constant, l
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 QMIN, QMAX = -128, 127
 # A channel of zeros still needs a scale above 0, in float16 too (whose smallest number is 6e-8): TensorRT
@@ -90,7 +92,7 @@ def set_learnable(network: nn.Module, learnable: bool) -> None:
             module.learn(learnable)
 
 
-class QuantConv2d(nn.Conv2d):
+class QuantConv(nn.Module):
     """A convolution whose weights are rounded to INT8, one scale per output channel; bias stays float.
 
     In training the ranges follow the weights; `eval()` records those of the weights that training left.
@@ -98,13 +100,54 @@ class QuantConv2d(nn.Conv2d):
     Attributes:
         active: False uses the weights as they are.
         frozen: True keeps the ranges in training too.
-        weight_amax: float32 [out_channels], the largest magnitude of each channel's weights (as 127).
+        channel_axis: dimension of the weights that is the output channels.
+        weight_amax: float32 [channels], the largest magnitude of each channel's weights (as 127).
     """
 
+    channel_axis: int
+    weight: Any  # as the convolution beside this base declares them
+    bias: Any
     weight_amax: Tensor
 
+    def _take_over(self, source: nn.Conv2d | nn.ConvTranspose2d) -> None:
+        self.weight = nn.Parameter(source.weight.detach().clone())
+        if source.bias is not None:
+            self.bias = nn.Parameter(source.bias.detach().clone())
+        self.active = True
+        self.frozen = False
+        self.register_buffer("weight_amax", self._largest())
+
+    def train(self, mode: bool = True) -> QuantConv:
+        """Begin or end training."""
+        if self.training and not mode:
+            self._follow_weights()  # the optimizer's last step came after the last forward pass
+        return super().train(mode)
+
+    def _largest(self) -> Tensor:
+        others = [axis for axis in range(4) if axis != self.channel_axis]
+        return self.weight.detach().abs().amax(others)
+
+    def _follow_weights(self) -> None:
+        if not self.frozen:
+            self.weight_amax.copy_(self._largest())
+
+    def quantized_weight(self) -> Tensor:
+        """The weights as INT8 represents them: float32, shape of `weight`."""
+        if self.training:
+            self._follow_weights()
+        scale = self.weight_amax.clamp(min=SMALLEST_AMAX) / QMAX
+        zero = torch.zeros(len(scale), dtype=torch.int32, device=self.weight.device)
+        return torch.fake_quantize_per_channel_affine(self.weight, scale, zero, self.channel_axis, QMIN, QMAX)
+
+
+class QuantConv2d(QuantConv, nn.Conv2d):
+    """`nn.Conv2d` with rounded weights [out, in / groups, k, k]."""
+
+    channel_axis = 0
+
     def __init__(self, source: nn.Conv2d) -> None:
-        super().__init__(
+        nn.Conv2d.__init__(
+            self,
             source.in_channels,
             source.out_channels,
             source.kernel_size,  # type: ignore[arg-type]
@@ -114,31 +157,47 @@ class QuantConv2d(nn.Conv2d):
             source.groups,
             source.bias is not None,
         )
-        self.weight = nn.Parameter(source.weight.detach().clone())
-        if source.bias is not None:
-            self.bias = nn.Parameter(source.bias.detach().clone())
-        self.active = True
-        self.frozen = False
-        self.register_buffer("weight_amax", self.weight.detach().abs().amax((1, 2, 3)))
-
-    def train(self, mode: bool = True) -> QuantConv2d:
-        """Begin or end training."""
-        if self.training and not mode:
-            self._follow_weights()  # the optimizer's last step came after the last forward pass
-        return super().train(mode)
-
-    def _follow_weights(self) -> None:
-        if not self.frozen:
-            self.weight_amax.copy_(self.weight.detach().abs().amax((1, 2, 3)))
-
-    def quantized_weight(self) -> Tensor:
-        """The weights as INT8 represents them: float32, shape of `weight`."""
-        if self.training:
-            self._follow_weights()
-        scale = self.weight_amax.clamp(min=SMALLEST_AMAX) / QMAX
-        zero = torch.zeros(self.out_channels, dtype=torch.int32, device=self.weight.device)
-        return torch.fake_quantize_per_channel_affine(self.weight, scale, zero, 0, QMIN, QMAX)
+        self._take_over(source)
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.quantized_weight() if self.active else self.weight
         return self._conv_forward(x, weight, self.bias)
+
+
+class QuantConvTranspose2d(QuantConv, nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d` with rounded weights [in, out / groups, k, k]; groups share the scales."""
+
+    channel_axis = 1
+
+    def __init__(self, source: nn.ConvTranspose2d) -> None:
+        nn.ConvTranspose2d.__init__(
+            self,
+            source.in_channels,
+            source.out_channels,
+            source.kernel_size,  # type: ignore[arg-type]
+            source.stride,  # type: ignore[arg-type]
+            source.padding,  # type: ignore[arg-type]
+            source.output_padding,  # type: ignore[arg-type]
+            source.groups,
+            source.bias is not None,
+            source.dilation,  # type: ignore[arg-type]
+        )
+        self._take_over(source)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        weight = self.quantized_weight() if self.active else self.weight
+        return F.conv_transpose2d(
+            x,
+            weight,
+            self.bias,
+            self.stride,
+            self.padding,  # type: ignore[arg-type]
+            self.output_padding,
+            self.groups,
+            self.dilation,
+        )
+
+
+def quantized(source: nn.Conv2d | nn.ConvTranspose2d) -> QuantConv:
+    """The convolution with rounded weights; the source is not changed."""
+    return QuantConv2d(source) if isinstance(source, nn.Conv2d) else QuantConvTranspose2d(source)

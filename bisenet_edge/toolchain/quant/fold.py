@@ -1,10 +1,12 @@
 """From the trained network to the one that is quantized and exported: fewer, equal operations.
 
-`fold` traces the network with torch.fx and folds batch normalisation into the convolutions. The input's
-division by 64 stays an operation of its own: inside the stems' weights it would push their INT8 scales
-below what float16 holds precisely (2.6e-6, where float16's normal numbers begin at 6.1e-5).
-`collapse_pairs` merges Xception39's depthwise + pointwise pairs (nothing stands between them) into
-dense 3x3 convolutions: one rounding to INT8 less per pair, for more multiply-adds.
+`fold` traces the network with torch.fx, folds batch normalisation into the convolutions (transposed ones
+too) and drops dropout. Where no convolution stands in front of a normalisation, it becomes one itself: 1x1
+and depthwise, whose one weight per channel INT8 holds exactly. The input's division by 64 stays an
+operation of its own: inside the stems' weights it would push their INT8 scales below what float16 holds
+precisely (2.6e-6, where float16's normal numbers begin at 6.1e-5). `collapse_pairs` merges Xception39's
+depthwise + pointwise pairs (nothing stands between them) into dense 3x3 convolutions: one rounding to INT8
+less per pair, for more multiply-adds.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bisenet_edge.toolchain.models.network import Network
 
@@ -28,17 +31,66 @@ def fold(network: Network) -> fx.GraphModule:
     """
     inference = copy.deepcopy(network).eval()
     inference.drop_auxiliary_heads()
-    folded = fuse(inference)
+    traced = fx.symbolic_trace(inference)
+    _drop_dropout(traced)
+    folded = fuse(traced, no_trace=True)
     assert isinstance(folded, fx.GraphModule)
+    _fold_others(folded)
+    folded.delete_all_unused_submodules()
+    folded.recompile()
     folded.meta["input_multiple"] = network.input_multiple
+    folded.meta["logits_stride"] = network.logits_stride
     return folded.eval()
 
 
-def conv_of(graph_module: fx.GraphModule, node: object) -> nn.Conv2d | None:
-    """The convolution that a graph node calls, or None when it calls something else."""
+def _drop_dropout(graph_module: fx.GraphModule) -> None:
+    for node in list(graph_module.graph.nodes):
+        if isinstance(module_of(graph_module, node), (nn.Dropout, nn.Dropout2d)):
+            node.replace_all_uses_with(node.args[0])
+            graph_module.graph.erase_node(node)
+    graph_module.recompile()
+
+
+def _fold_others(graph_module: fx.GraphModule) -> None:
+    """The normalisations that `fuse` leaves: behind transposed convolutions, and behind no convolution."""
+    for node in list(graph_module.graph.nodes):
+        norm = module_of(graph_module, node)
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
+        before = node.args[0]
+        transposed = module_of(graph_module, before)
+        if isinstance(transposed, nn.ConvTranspose2d) and len(before.users) == 1:
+            fused = fuse_conv_bn_eval(transposed, norm, transpose=True)
+            graph_module.set_submodule(str(before.target), fused)
+            node.replace_all_uses_with(before)
+            graph_module.graph.erase_node(node)
+        else:
+            graph_module.set_submodule(str(node.target), _as_convolution(norm))
+
+
+def _as_convolution(norm: nn.BatchNorm2d) -> nn.Conv2d:
+    channels = norm.num_features
+    identity = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
+    nn.init.ones_(identity.weight)
+    return fuse_conv_bn_eval(identity.eval(), norm)
+
+
+def module_of(graph_module: fx.GraphModule, node: object) -> nn.Module | None:
+    """The module that a graph node calls, or None when it calls none."""
     if not isinstance(node, fx.Node) or node.op != "call_module":
         return None
-    module = graph_module.get_submodule(str(node.target))
+    return graph_module.get_submodule(str(node.target))
+
+
+def convolution_of(graph_module: fx.GraphModule, node: object) -> nn.Conv2d | nn.ConvTranspose2d | None:
+    """The convolution, transposed or not, that a graph node calls, or None when it calls something else."""
+    module = module_of(graph_module, node)
+    return module if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) else None
+
+
+def conv_of(graph_module: fx.GraphModule, node: object) -> nn.Conv2d | None:
+    """The convolution (not transposed) that a graph node calls, or None when it calls something else."""
+    module = module_of(graph_module, node)
     return module if isinstance(module, nn.Conv2d) else None
 
 

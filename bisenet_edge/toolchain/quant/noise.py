@@ -29,6 +29,8 @@ def quieter_when_dense(folded: fx.GraphModule, frames: Sequence[np.ndarray], obs
         frames: calibration frames, uint8 [H, W, 3] BGR; the first 8 are used.
         observer: for the ranges.
     """
+    if not pairs(folded):
+        return set()
     few = frames[:PICTURES]
     quantized = insert_quantizers(folded)
     set_ranges(quantized, observe(quantized, few), observer)

@@ -105,7 +105,12 @@ def write_selection(recipe: CalibrationRecipe, path: Path, progress: Progress = 
 
 
 def load(
-    recipe: CalibrationRecipe, size: Size, progress: Progress = quiet, *, measured_on: str = ""
+    recipe: CalibrationRecipe,
+    size: Size,
+    progress: Progress = quiet,
+    *,
+    measured_on: str = "",
+    multiple: int = 8,
 ) -> CalibrationFrames:
     """Read the pictures that a recipe lists, or choose them first when it lists none.
 
@@ -114,6 +119,7 @@ def load(
         size: of the network's input.
         progress: told of each picture.
         measured_on: another data set whose val split the result will be measured on, if there is one.
+        multiple: the network's `input_multiple`, to which pictures are padded as in the exported graph.
 
     Raises:
         CalibrationError: fewer pictures than asked for, one that is not in the train split or has changed
@@ -121,16 +127,16 @@ def load(
         DatasetError: the train or the val split cannot be read.
     """
     frames: list[np.ndarray] = []
-    used = _settle(recipe, lambda image: frames.append(network_frame(image, size)), progress)
+    used = _settle(recipe, lambda image: frames.append(network_frame(image, size, multiple)), progress)
     if measured_on and measured_on != recipe.data:
         _refuse_validation(used.images, replace(used, data=measured_on), progress)
     return CalibrationFrames(frames, used.provenance())
 
 
-def network_frame(image: np.ndarray, size: Size) -> np.ndarray:
-    """A picture as the network's graph sees it: fitted to `size`, then padded to multiples of 8."""
+def network_frame(image: np.ndarray, size: Size, multiple: int = 8) -> np.ndarray:
+    """A picture as the network's graph sees it: fitted to `size`, both sides then padded to a multiple."""
     fit = Fit((image.shape[0], image.shape[1]), size)
-    return pad_to_stride(np.array(fit.apply(image, fit.new_input())))
+    return pad_to_stride(np.array(fit.apply(image, fit.new_input())), multiple)
 
 
 def _settle(

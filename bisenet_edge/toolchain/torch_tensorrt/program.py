@@ -8,10 +8,16 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
+from bisenet_edge.errors import UsageError
 from bisenet_edge.frame import Size
 from bisenet_edge.toolchain.models.network import input_multiple
 from bisenet_edge.toolchain.onnx_graph import FrameToMask
-from bisenet_edge.toolchain.quant.fake_quant import SMALLEST_AMAX, QuantConv2d, Quantizer
+from bisenet_edge.toolchain.quant.fake_quant import (
+    SMALLEST_AMAX,
+    QuantConv2d,
+    QuantConvTranspose2d,
+    Quantizer,
+)
 from bisenet_edge.toolchain.torch_tensorrt.quantize_op import INT8, operator
 
 
@@ -50,6 +56,13 @@ def with_operators(core: fx.GraphModule, *, half: bool) -> fx.GraphModule:
             made.set_submodule(name, _Round(module) if module.active else nn.Identity())
         elif isinstance(module, QuantConv2d) and module.active:
             made.set_submodule(name, _RoundedConv2d(module, half))
+        elif isinstance(module, QuantConvTranspose2d) and module.active:
+            raise UsageError(
+                "transposed convolutions in INT8 are not compiled with Torch-TensorRT",
+                got=name,
+                expected="a network without them, such as BiSeNet",
+                fix="bisenet-edge compile",
+            )
     return made
 
 

@@ -25,8 +25,7 @@ from pictures import HW, fresh_frame, noisy_frame, road_and_car, sink_at
 from bisenet_edge.errors import SinkError, UsageError
 from bisenet_edge.frame import Frame
 from bisenet_edge.labels import CAMVID
-from bisenet_edge.runtime.sinks import HttpSink
-from bisenet_edge.runtime.sinks.preview import server
+from bisenet_edge.runtime.sinks.preview import HttpSink, server
 from bisenet_edge.runtime.sinks.preview.guard import Guard
 from bisenet_edge.runtime.status import RunStatus
 

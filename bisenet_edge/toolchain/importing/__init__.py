@@ -1,0 +1,1 @@
+"""Weights of public BiSeNet implementations, taken over without their code."""
