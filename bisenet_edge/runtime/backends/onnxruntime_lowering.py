@@ -29,7 +29,6 @@ import numpy as np
 
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime.backends.onnxruntime_input import take_pixels
-from bisenet_edge.runtime.backends.onnxruntime_narrow import widen
 
 QMAX_INT8, QMIN_INT8, QMAX_UINT8 = 127, -128, 255
 LOGITS = "logits"
@@ -63,7 +62,6 @@ def lower(path: Path) -> bytes:
     take_pixels(graph)
     _quantize_before(graph)
     _quantize_branches(graph)
-    widen(graph)
     _clamp(graph)
     _round_biases(graph)
     return graph.serialize()
