@@ -22,20 +22,41 @@ def frame_of(hw, seed=0):
     return frame
 
 
-def stems_graph(hw, stems, *, padded_hw=None, scale=1 / 64, mean=128, quantized=True):
+IMAGENET = np.array([103.53, 116.28, 123.675], np.float32).reshape(1, 3, 1, 1)
+BLUE_IN_THE_MIDDLE = np.array([128, 116, 124], np.float32).reshape(1, 3, 1, 1)
+NOT_THE_PIXELS = {
+    "another scale": {"scale": 1 / 50},
+    "another mean": {"mean": 127},
+    "means of an import": {"mean": IMAGENET},
+    "the first mean is 128": {"mean": BLUE_IN_THE_MIDDLE},
+    "deviations of an import": {"std": np.array([57.4, 57.1, 58.4], np.float32).reshape(1, 3, 1, 1)},
+    "the first deviation is 64": {"std": np.array([64, 57.1, 58.4], np.float32).reshape(1, 3, 1, 1)},
+    "padded with black": {"grey": 0},
+    "padded above": {"before": (2, 0)},
+    "padded to the left": {"before": (0, 3)},
+    "mirrored": {"mode": "reflect"},
+    "floating point": {"quantized": False},
+}
+"""Graphs that an engine must take as they are; all padded from 27x41 to 32x48."""
+
+
+def stems_graph(hw, stems, *, padded_hw=None, scale=1 / 64, quantized=True, mean=128, std=64, **padding):
     """Frame to "logits": stems (kernel, stride, pads, pool) that all read the quantized frame.
 
     `pads` are top, left, bottom and right; behind a stem come ReLU, perhaps a max pooling, and a convolution.
+    `padding` of the frame: its value `grey`, what lies `before` it (above, to the left), and its `mode`.
     """
     graph = Graph(quantized)
     graph.add("Cast", ["frame"], "float", to=TensorProto.FLOAT)
     x = graph.add("Transpose", ["float"], "planes", perm=[0, 3, 1, 2])
     if padded_hw:
-        down, right = padded_hw[0] - hw[0], padded_hw[1] - hw[1]
-        ends = graph.constant("ends", np.array([0, 0, 0, 0, 0, 0, down, right], np.int64))
-        x = graph.add("Pad", [x, ends, graph.constant("grey", np.float32(128))], "padded")
-    graph.constant("mean", np.float32(mean))
-    graph.constant("std", np.float32(1 / 64))
+        top, left = padding.get("before", (0, 0))
+        down, right = padded_hw[0] - hw[0] - top, padded_hw[1] - hw[1] - left
+        ends = graph.constant("ends", np.array([0, 0, top, left, 0, 0, down, right], np.int64))
+        grey = graph.constant("grey", np.float32(padding.get("grey", 128)))
+        x = graph.add("Pad", [x, ends, grey], "padded", mode=padding.get("mode", "constant"))
+    graph.constant("mean", np.asarray(mean, np.float32))
+    graph.constant("std", np.asarray(1 / np.float32(std), np.float32))
     x = graph.add("Mul", [graph.add("Sub", [x, "mean"], "centred"), "std"], "normalised")
     x = graph.quantize(x, scale)
     means = []

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from stem_graph import SAME3, STRIDE2, frame_of, stems_graph
+from stem_graph import NOT_THE_PIXELS, SAME3, STRIDE2, frame_of, stems_graph
 
 from bisenet_edge.runtime.backends import onnxruntime_lowering
 from bisenet_edge.runtime.backends.pixel_blocks import FrameWriter
@@ -59,9 +59,10 @@ def test_no_pass_over_the_picture_is_left(tmp_path):
     assert not {"Cast", "Sub", "Mul", "Pad"} & {node.op_type for node in model.graph.node}
 
 
-@pytest.mark.parametrize("other", [{"scale": 1 / 50}, {"mean": 127}, {"quantized": False}])
-def test_a_graph_whose_codes_are_not_the_pixels_keeps_its_frame(tmp_path, other):
-    model = onnx.load_from_string(lowered(tmp_path, (32, 48), STRIDE2["xception39"], **other))
-    dims = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
-    assert dims == [1, 32, 48, 3]
-    assert {"Cast", "Sub", "Mul"} <= {node.op_type for node in model.graph.node}
+@pytest.mark.parametrize("name", NOT_THE_PIXELS)
+def test_a_graph_whose_codes_are_not_the_pixels_keeps_its_frame(tmp_path, name):
+    other = NOT_THE_PIXELS[name]
+    model = lowered(tmp_path, (27, 41), STRIDE2["xception39"], padded_hw=(32, 48), **other)
+    graph = onnx.load_from_string(model).graph
+    assert [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim] == [1, 27, 41, 3]
+    assert {"Cast", "Pad", "Sub", "Mul"} <= {node.op_type for node in graph.node}

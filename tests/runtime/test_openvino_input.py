@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import openvino
 import pytest
-from stem_graph import SAME3, STRIDE2, frame_of, stems_graph
+from stem_graph import NOT_THE_PIXELS, SAME3, STRIDE2, frame_of, stems_graph
 
 from bisenet_edge.runtime.backends.openvino_input import take_codes
 from bisenet_edge.runtime.backends.openvino_quantizers import (
@@ -67,11 +67,12 @@ def test_a_frame_of_odd_size_is_not_cut_into_squares():
     assert np.array_equal(run(model, frame_of((27, 41)), codes=True), expected)
 
 
-@pytest.mark.parametrize("other", [{"scale": 1 / 50}, {"mean": 127}, {"quantized": False}])
-def test_a_graph_whose_codes_are_not_the_pixels_keeps_its_frame(other):
-    model = network((32, 48), STRIDE2["xception39"], **other)
-    assert not take_codes(model)
-    assert str(model.input(0).get_element_type()) == "<Type: 'uint8_t'>"
+@pytest.mark.parametrize("name", NOT_THE_PIXELS)
+def test_a_graph_whose_codes_are_not_the_pixels_keeps_its_frame(name):
+    padded = network((27, 41), STRIDE2["xception39"], padded_hw=(32, 48), **NOT_THE_PIXELS[name])
+    assert not take_codes(padded)
+    assert list(padded.input(0).get_shape()) == [1, 27, 41, 3]
+    assert str(padded.input(0).get_element_type()) == "<Type: 'uint8_t'>"
 
 
 def test_no_pass_over_the_picture_is_left():

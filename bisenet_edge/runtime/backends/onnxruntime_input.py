@@ -60,20 +60,31 @@ def _chain_behind_frame(graph: Any) -> Optional[List[Any]]:
             return None
         chain.append(consumers[0])
         name = consumers[0].output[0]
-    constants = {node.op_type: _last_constant(graph, node) for node in chain if node.op_type != "Transpose"}
-    scale = float(graph.constants[chain[-1].input[1]])
+    known = {node.op_type: node for node in chain}
+    middles = [_number(graph, known["Sub"], 1), _number(graph, known["QuantizeLinear"], 2)]
+    factor = _number(graph, known["Mul"], 1)
     exact = (
-        constants["Sub"] == constants["QuantizeLinear"] == constants.get("Pad", MIDDLE) == MIDDLE
-        and abs(constants["Mul"] / scale - 1) < TOLERANCE
+        middles == [MIDDLE, MIDDLE]
+        and abs(factor - _number(graph, known["QuantizeLinear"], 1)) < TOLERANCE * factor
+        and ("Pad" not in known or _pads_behind(graph, known["Pad"]))
         and len(graph.consumers(name)) == 1
     )
     return chain if exact else None
 
 
-def _last_constant(graph: Any, node: Any) -> float:
-    """Value of a node's last input; nan where it is no constant number."""
-    value = graph.constants.get(node.input[-1], np.empty(0))
-    return float(value.ravel()[0]) if value.size == 1 else float("nan")
+def _number(graph: Any, node: Any, place: int) -> float:
+    """The number that a node reads; nan where it is none, or not the same for every channel."""
+    name = node.input[place] if place < len(node.input) else ""
+    value = graph.constants.get(name, np.empty(0)).ravel()
+    return float(value[0]) if value.size and (value == value[0]).all() else float("nan")
+
+
+def _pads_behind(graph: Any, pad: Any) -> bool:
+    """Whether it puts the middle value below and to the right of the picture, as `FrameWriter` does."""
+    pads = graph.constants.get(pad.input[1], np.empty(0))
+    constant = all(attribute.s == b"constant" for attribute in pad.attribute if attribute.name == "mode")
+    only_sides = pads.size == 8 and not np.any(pads[:6])
+    return constant and only_sides and len(pad.input) == 3 and _number(graph, pad, 2) == MIDDLE
 
 
 def _padded_hw(graph: Any, chain: List[Any]) -> Tuple[int, int]:

@@ -64,18 +64,30 @@ def _dequantized_frame(frame: Any) -> Optional[Any]:
         return None
     known = dict(zip(expected, chain))
     quantizer, values = known["FakeQuantize"], chain[-1]
-    low, high = float(constant(quantizer, 1).ravel()[0]), float(constant(quantizer, 2).ravel()[0])
-    ends = float(constant(quantizer, 3).ravel()[0]), float(constant(quantizer, 4).ravel()[0])
-    factor = float(constant(known["Multiply"], 1).ravel()[0])
+    low, high, *ends = (_number(quantizer, place) for place in range(1, 5))
+    factor = _number(known["Multiply"], 1)
     exact = (
-        ends == (float(QMIN_INT8), float(QMAX_INT8))
-        and abs(low / factor - QMIN_INT8) < TOLERANCE
-        and abs(high / factor - QMAX_INT8) < TOLERANCE
-        and float(constant(known["Subtract"], 1).ravel()[0]) == MIDDLE
-        and (not padded or float(constant(known["Pad"], 3).ravel()[0]) == MIDDLE)
+        ends == [float(QMIN_INT8), float(QMAX_INT8)]
+        and abs(low - QMIN_INT8 * factor) < TOLERANCE * factor
+        and abs(high - QMAX_INT8 * factor) < TOLERANCE * factor
+        and _number(known["Subtract"], 1) == MIDDLE
+        and (not padded or _pads_behind(known["Pad"]))
         and constant(values, 1).size == 1
+        and not np.any(constant(chain[-2], 1))
     )
-    return values if exact and not np.any(constant(chain[-2], 1)) else None
+    return values if exact else None
+
+
+def _number(operation: Any, place: int) -> float:
+    """The number that an operation reads; nan where it is none, or not the same for every channel."""
+    value = constant(operation, place).ravel()
+    return float(value[0]) if (value == value[0]).all() else float("nan")
+
+
+def _pads_behind(pad: Any) -> bool:
+    """Whether it puts the middle value below and to the right of the picture, as `FrameWriter` does."""
+    only_sides = not np.any(constant(pad, 1)) and not np.any(constant(pad, 2)[:2])
+    return only_sides and pad.get_attributes()["pad_mode"] == "constant" and _number(pad, 3) == MIDDLE
 
 
 def _chain_behind(frame: Any) -> List[Any]:
