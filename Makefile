@@ -26,7 +26,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types floors bench gpu test-jetson system-packages jetson-packages clean
+.PHONY: help setup demo test check lint types floors bench bench-full gpu test-jetson system-packages jetson-packages clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,8 +64,13 @@ floors: $(STAMP)  ## Who may import whom, and Python 3.8 for what runs on a devi
 	$(BIN)/lint-imports
 	$(BIN)/vermin -t=3.8- --no-tips --violations $(DEVICE_CODE)
 
-bench: $(STAMP)  ## Measure frame -> mask beside the plain route.
-	$(BIN)/python tests/benchmarks/frame_to_mask.py
+bench: $(STAMP)  ## Speed beside PyTorch, ONNX Runtime, OpenVINO, NNCF and ncnn at 640x360.
+	$(PIP) install --quiet --editable '.[bench]'
+	$(BIN)/python -m tests.benchmarks.speed --targets
+
+bench-full: $(STAMP)  ## The same at three sizes, with scaling and several cameras.
+	$(PIP) install --quiet --editable '.[bench]'
+	$(BIN)/python -m tests.benchmarks.speed --full
 
 gpu: $(STAMP)  ## On a machine with an NVIDIA GPU: its tests and figures.
 	$(BIN)/python -m pytest -m gpu

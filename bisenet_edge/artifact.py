@@ -58,8 +58,7 @@ class Manifest:
         measured: what was measured of it, with the machine it was measured on.
         runs: flavour that runs by default ("int8", "bf16" or "fp32"), chosen on the machine where it was
             timed; "" becomes `precision`.
-        logits_stride: how much smaller the tensor `logits` is than the (padded) frame; 1 = not at all, and
-            the graph does not up-sample.
+        logits_stride: how much smaller the tensor `logits` is than the (padded) frame; 1 = not at all.
     """
 
     name: str
@@ -90,11 +89,7 @@ class Manifest:
             "labels": self.labels.to_json(),
             "size": {"width": self.size.width, "height": self.size.height},
             "input": {**INPUT_SPEC, "shape": [1, self.size.height, self.size.width, 3]},
-            "output": {
-                **OUTPUT_SPEC,
-                "logits_stride": self.logits_stride,
-                "shape": [1, self.size.height, self.size.width],
-            },
+            "output": {**OUTPUT_SPEC, "logits_stride": self.logits_stride, "shape": [1, *self.size.hw]},
             "precision": self.precision,
             "runs": self.runs,
             "parent": self.parent,

@@ -39,7 +39,7 @@ def recipe_of(model: str, data: str, epochs: int, seed: int) -> Recipe:
         scale_max=1.0,
         jitter=0.15,
         ema=0.97,
-        eval_every=max(epochs // 6, 1),
+        eval_every=max(epochs // 4, 1),
         seed=seed,
     )
 

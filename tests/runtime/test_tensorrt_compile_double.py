@@ -22,7 +22,7 @@ from sysroots import make_jetson
 from bisenet_edge.artifact import Artifact, hash_files, write_manifest
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime import jetson
-from bisenet_edge.runtime.accuracy import compare
+from bisenet_edge.runtime.accuracy import EngineOptions, compare
 from bisenet_edge.runtime.backends import choose_backend, open_session
 from bisenet_edge.runtime.datasets import open_dataset
 from bisenet_edge.runtime.selftest import read_golden
@@ -417,8 +417,8 @@ def test_sigterm_during_a_build_reaches_its_handler(bench, artifact, tmp_path):
 
 def test_accuracy_is_measured_with_the_engines_themselves(bench, artifact):
     dataset = open_dataset("synthetic:?count=2&size=96x64", "val")
-    told = compare(artifact, dataset, backend="tensorrt")
-    reference = compare(artifact, dataset, backend="reference")
+    told = compare(artifact, dataset, options=EngineOptions("tensorrt"))
+    reference = compare(artifact, dataset, options=EngineOptions("reference"))
     assert told.backend == "tensorrt"
     assert told.drop_points == pytest.approx(reference.drop_points)
     assert [build.strongly_typed for build in bench.world.builds] == [False, False]

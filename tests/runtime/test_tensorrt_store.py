@@ -11,7 +11,7 @@ from toy_graph import toy_artifact
 
 from bisenet_edge.errors import SinkError
 from bisenet_edge.runtime.tensorrt import store as store_module
-from bisenet_edge.runtime.tensorrt.store import EngineKey, EngineStore, default_cache
+from bisenet_edge.runtime.tensorrt.store import EngineKey, EngineStore
 
 KEY = EngineKey(
     model_sha256="a" * 64,
@@ -165,14 +165,6 @@ def test_the_lock_is_never_opened_through_a_link(store, tmp_path):
     assert victim.read_text() == "precious"
 
 
-def test_a_release_finds_its_own_engines(monkeypatch, tmp_path):
-    for name in ("BISENET_EDGE_CACHE", "CACHE_DIRECTORY"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "engines").mkdir()
-    monkeypatch.setattr("sys.argv", [str(tmp_path / "bisenet-edge.pyz"), "run"])
-    assert default_cache() == tmp_path / "engines"
-
-
 def test_one_builder_at_a_time(store):
     order = []
     inside = threading.Event()
@@ -194,19 +186,6 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(store, tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(SinkError, match="BISENET_EDGE_CACHE=DIR"), store.locked():
         pass
-
-
-def test_where_engines_are_kept(monkeypatch, tmp_path):
-    for name in ("BISENET_EDGE_CACHE", "CACHE_DIRECTORY", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_cache() == tmp_path / ".cache" / "bisenet-edge"
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert str(default_cache()) == "/xdg/bisenet-edge"
-    monkeypatch.setenv("CACHE_DIRECTORY", "/var/cache/bisenet-edge")
-    assert str(default_cache()) == "/var/cache/bisenet-edge"
-    monkeypatch.setenv("BISENET_EDGE_CACHE", "/mine")
-    assert str(default_cache()) == "/mine"
 
 
 def test_artifacts_of_one_name_do_not_share_engines(artifact, tmp_path):

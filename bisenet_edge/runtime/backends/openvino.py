@@ -6,10 +6,13 @@ costs as much as the network.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any, Dict
 
 import numpy as np
 
+from bisenet_edge import __version__
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime.backends.base import BF16, Session
@@ -20,6 +23,7 @@ from bisenet_edge.runtime.backends.openvino_quantizers import (
     use_unsigned_codes,
 )
 from bisenet_edge.runtime.backends.pixel_blocks import FrameWriter
+from bisenet_edge.runtime.cache_folder import compiled_model, seal
 from bisenet_edge.runtime.cell_argmax import CellArgmax
 
 INT8_TYPES = ("i8", "u8")
@@ -30,6 +34,12 @@ def has_bf16() -> bool:
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _key(model_sha256: str, version: str, settings: Dict[str, Any]) -> str:
+    """Of a compiled model: what it is made from and for; our own rewriting of graphs is in our version."""
+    made_for = [model_sha256, version, __version__, sorted(settings.items())]
+    return hashlib.sha256(json.dumps(made_for).encode()).hexdigest()[:32]
 
 
 class OpenVinoSession(Session):
@@ -61,6 +71,9 @@ class OpenVinoSession(Session):
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         path = artifact.model_path("fp32" if half else precision)
+        kept = compiled_model(_key(artifact.manifest.files[path.name], self.version, settings))
+        if kept is not None:
+            settings["CACHE_DIR"] = str(kept)
         try:
             core = openvino.Core()
             model = _cut_at_logits(core.read_model(str(path)))
@@ -71,6 +84,8 @@ class OpenVinoSession(Session):
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BackendError("OpenVINO refuses a model", got=f"{path}: {error}") from error
+        if kept is not None:
+            seal(kept)
         if throughput:
             # One more than are computed at a time: it waits while the tail of a finished one is made.
             self.in_flight = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + 1

@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import SinkError
 from bisenet_edge.resources import replace_when_written
+from bisenet_edge.runtime.cache_folder import default_cache
 
 SCHEMA_VERSION = 1
 FACTS = ("built", "build_s", "notes", "selftest", "layers")
@@ -95,20 +95,6 @@ class Stored:
     plan: Path
     record: Dict[str, Any]
     data: bytes = field(repr=False, compare=False)
-
-
-def default_cache() -> Path:
-    """Folder for engines: $BISENET_EDGE_CACHE, systemd's $CACHE_DIRECTORY, those of an installed release (so
-    that a `compile` by hand is what its service runs), or ~/.cache/bisenet-edge.
-    """
-    for name in ("BISENET_EDGE_CACHE", "CACHE_DIRECTORY"):
-        if os.environ.get(name):
-            return Path(os.environ[name])
-    program = Path(sys.argv[0]).resolve()
-    if program.suffix == ".pyz" and (program.parent / "engines").is_dir():
-        return program.parent / "engines"
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "bisenet-edge"
 
 
 class EngineStore:

@@ -92,8 +92,8 @@ def _one_model(model: str, plan: Plan, folders: tuple[Path, Path], findings: Fin
         findings.floors.append(floors_of(result, Work.of(materials[group.size])))
         _write(findings, out)  # a later failure takes nothing away
     first = materials[groups[0].size]
-    findings.work[model] = vars(Work.of(first))
-    findings.jetsons[model] = jetson_estimates(first)
+    findings.work[f"{model} {first.size}"] = vars(Work.of(first))
+    findings.jetsons[f"{model} {first.size}"] = jetson_estimates(first)
     if plan.scaling:
         scaled = [materials[size] for size in plan.scaling]
         patience = _rounds(plan, plan.side_rounds)

@@ -27,8 +27,8 @@ class Findings:
         machine: `describe_machine`, and versions of the peers.
         results: contests.
         floors: of each contest, in the same order.
-        work: network -> what it computes and moves at 640x360.
-        jetsons: network -> estimates on paper.
+        work: network and size -> what it computes and moves.
+        jetsons: network and size -> estimates on paper.
         scaling, streams: per network.
         startup: empty = not measured.
         targets: what was wanted.
@@ -81,7 +81,7 @@ def as_markdown(findings: Findings) -> str:
         f"# Speed on {machine['cpu']}, {machine['cores']} cores",
         _note(findings),
         *(_contest(result, floors) for result, floors in zip(findings.results, findings.floors)),
-        *(_jetsons(model, rows) for model, rows in findings.jetsons.items()),
+        *(_jetsons(network, rows) for network, rows in findings.jetsons.items()),
         *(_scaling(one) for one in findings.scaling),
         *(_streams(one) for one in findings.streams),
         _startup(findings.startup),
@@ -180,7 +180,7 @@ def _peaks(result: Result) -> str:
     return table(("peak rate of this machine, same run", "rate"), cells)
 
 
-def _jetsons(model: str, rows: Sequence[dict[str, Any]]) -> str:
+def _jetsons(network: str, rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return ""
 
@@ -198,7 +198,7 @@ def _jetsons(model: str, rows: Sequence[dict[str, Any]]) -> str:
         for row in rows
     ]
     head = ("board", "precision", "operations", "bytes", "at least")
-    return f"## {model} 640x360 on Jetson boards: {rows[0]['label']}\n\n{table(head, cells)}"
+    return f"## {network} on Jetson boards: {rows[0]['label']}\n\n{table(head, cells)}"
 
 
 def _scaling(one: dict[str, Any]) -> str:

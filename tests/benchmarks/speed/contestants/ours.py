@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from inspect import signature
-from typing import Any
 
 import numpy as np
 
@@ -57,10 +55,9 @@ class OursInt8Files(OursInt8):
     title = "ours, OpenVINO INT8, files"
 
     def _open(self) -> Session:
-        # An engine that cannot choose has no such parameter.
-        several = {"throughput": True} if "throughput" in signature(open_session).parameters else {}
-        settings: dict[str, Any] = {"backend": self.backend, "threads": self.threads, **several}
-        return open_session(self._artifact, self.precision, **settings)
+        return open_session(
+            self._artifact, self.precision, backend=self.backend, threads=self.threads, throughput=True
+        )
 
     def jobs(self) -> dict[str, Callable[[int], Outcome]]:
         self._frames = self.material.frames()

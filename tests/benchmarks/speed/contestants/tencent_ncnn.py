@@ -18,7 +18,7 @@ class NcnnFp32(Contestant):
     packages = ("ncnn", "pnnx")
 
     def _stem(self, output: str) -> Path:
-        return self.material.folder / f"ncnn-{output}"
+        return self.material.folder / f"ncnn_{output}"  # pnnx makes "_" of "-" in names
 
     def prepare(self) -> None:
         for output in ("logits", "full"):
