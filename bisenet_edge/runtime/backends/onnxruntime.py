@@ -17,6 +17,7 @@ from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.backends.onnxruntime_lowering import LOGITS, ending_in_logits, lower
+from bisenet_edge.runtime.backends.pixel_blocks import FrameWriter
 from bisenet_edge.runtime.cell_argmax import CellArgmax
 
 # ONNX Runtime 1.30 and later carry a telemetry uploader that reads this before it is imported.
@@ -106,12 +107,15 @@ class OnnxRuntimeSession(_OnnxRuntimeSession):
         _, classes, height, width = self._session.get_outputs()[0].shape
         manifest = artifact.manifest
         self._tail = CellArgmax(classes, (height, width), manifest.size.hw, manifest.logits_stride)
+        self._frame = np.zeros(self._session.get_inputs()[0].shape, np.uint8)
+        self._writer = FrameWriter(self._frame[0], signed=False)
 
     def _infer(self, frame: np.ndarray, mask: np.ndarray) -> None:
         self._tail(self._logits_of(frame), mask)
 
     def _logits_of(self, frame: np.ndarray) -> np.ndarray:
-        return np.asarray(self._session.run([LOGITS], {"frame": frame[None]})[0][0])
+        self._writer.write(frame)
+        return np.asarray(self._session.run([LOGITS], {"frame": self._frame})[0][0])
 
 
 def _refusals() -> Tuple[Type[Exception], ...]:

@@ -28,6 +28,7 @@ from typing import Any, Dict, List, Set, Tuple
 import numpy as np
 
 from bisenet_edge.errors import BackendError
+from bisenet_edge.runtime.backends.onnxruntime_input import take_pixels
 
 QMAX_INT8, QMIN_INT8, QMAX_UINT8 = 127, -128, 255
 LOGITS = "logits"
@@ -49,7 +50,8 @@ def lower(path: Path) -> bytes:
         path: "int8" or "fp32" model of an artifact; without quantizers only its end is cut off.
 
     Returns:
-        an ONNX model: frame uint8 [1, H, W, 3] -> logits float32 [1, C, H/8, W/8].
+        an ONNX model: frame uint8 -> logits float32 [1, C, H/8, W/8]. The frame is [1, H, W, 3], or what
+        `onnxruntime_input.take_pixels` makes of it.
 
     Raises:
         BackendError: the `onnx` package is missing, or the file is no graph made by export.
@@ -57,6 +59,7 @@ def lower(path: Path) -> bytes:
     graph = _Graph(path)
     _cut_at_logits(graph)
     _use_unsigned_codes(graph)
+    take_pixels(graph)
     _quantize_before(graph)
     _quantize_branches(graph)
     _clamp(graph)

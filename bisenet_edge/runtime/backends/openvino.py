@@ -16,12 +16,13 @@ from bisenet_edge import __version__
 from bisenet_edge.artifact import Artifact
 from bisenet_edge.errors import BackendError
 from bisenet_edge.runtime.backends.base import BF16, Session
-from bisenet_edge.runtime.backends.openvino_input import CodeWriter, take_codes
+from bisenet_edge.runtime.backends.openvino_input import take_codes
 from bisenet_edge.runtime.backends.openvino_quantizers import (
     quantize_before_pooling,
     round_weights,
     use_unsigned_codes,
 )
+from bisenet_edge.runtime.backends.pixel_blocks import FrameWriter
 from bisenet_edge.runtime.cache_folder import compiled_model, seal
 from bisenet_edge.runtime.cell_argmax import CellArgmax
 
@@ -155,21 +156,15 @@ class _Lane:
     """One request, and the memory that it reads and writes.
 
     Attributes:
+        write: copies a frame (uint8 [H, W, 3]) into it.
         logits: float32 [C, h, w].
     """
 
     def __init__(self, compiled: Any, takes_codes: bool) -> None:
         self.request = compiled.create_infer_request()
         self.logits: np.ndarray = self.request.get_output_tensor().data[0]
-        self._frame = self.request.get_input_tensor().data
-        self._writer = CodeWriter(self._frame) if takes_codes else None
-
-    def write(self, frame: np.ndarray) -> None:
-        """Copy a frame (uint8 [H, W, 3]) into the request."""
-        if self._writer is None:
-            self._frame[0] = frame
-        else:
-            self._writer.write(frame)
+        pixels = self.request.get_input_tensor().data[0].view(np.uint8)
+        self.write = FrameWriter(pixels, signed=takes_codes).write
 
 
 def _cut_at_logits(model: Any) -> Any:

@@ -5,24 +5,19 @@ with the highest bit turned over. Inside OpenVINO (2026.4) that costs three pass
 transposition, the quantizer, and a reorder back to pixels. Here the host turns the bit while it copies the
 frame, and the graph begins with INT8 codes in the order in which its convolutions want them: no pass at all.
 
-A convolution of 3 channels also leaves most of a matrix unit empty: a row of a 7x7 kernel is 21 numbers wide,
-and the unit takes 64 at a time. Where all first convolutions have stride 2, each square of 2x2 pixels becomes
-one pixel of 12 channels and the 7x7 kernel one of 4x4 with stride 1 ("space to depth"): 4 rows of 48 numbers
-instead of 7 of 21. What a kernel gains by it are zeros, so all integer sums, and the masks, stay the same.
+Where all first convolutions have stride 2, they read squares of pixels (`pixel_blocks`). All integer sums and
+the masks stay the same.
 """
 
 from __future__ import annotations
 
 from typing import Any, List, Optional, Tuple
 
-import cv2
 import numpy as np
 
 from bisenet_edge.runtime.backends.openvino_quantizers import QMAX_INT8, QMIN_INT8, constant
+from bisenet_edge.runtime.backends.pixel_blocks import BLOCK, MIDDLE, FirstConvolution, shape_of_blocks
 
-MIDDLE = 128
-BLOCK = 2
-"""Side of the squares of pixels that become one pixel."""
 TOLERANCE = 1e-5
 
 
@@ -43,10 +38,8 @@ def take_codes(model: Any) -> bool:
     _, channels, height, width = values.get_output_shape(0)
     consumers = list(values.output(0).get_target_inputs())
     blocks = all(_can_take_blocks(target.get_node(), height, width) for target in consumers)
-    shape = [1, height, width, channels]
-    if blocks:
-        shape = [1, height // BLOCK, width // BLOCK, channels * BLOCK * BLOCK]
-    codes, planes = _codes_input(shape, constant(values, 1), frame.get_friendly_name())
+    shape = shape_of_blocks(height, width) if blocks else (height, width, channels)
+    codes, planes = _codes_input([1, *shape], constant(values, 1), frame.get_friendly_name())
     for target in consumers:
         if not blocks:
             target.replace_source_output(planes.output(0))
@@ -61,38 +54,6 @@ def take_codes(model: Any) -> bool:
     return True
 
 
-class CodeWriter:
-    """Writes frames into the input of a model that takes codes.
-
-    Args:
-        codes: int8 [1, H, W, 3] or [1, H/2, W/2, 12], memory of the request.
-    """
-
-    def __init__(self, codes: np.ndarray) -> None:
-        _, height, width, channels = codes.shape
-        self._blocks = channels != 3
-        scale = BLOCK if self._blocks else 1
-        self._hw = height * scale, width * scale
-        self._bytes = codes[0].view(np.uint8)
-        self._pairs = self._bytes.view(np.uint16) if self._blocks else None
-        # What pads a frame up to the network's size: code 0.
-        self._padded = np.full((*self._hw, 3), MIDDLE, np.uint8)
-
-    def write(self, frame: np.ndarray) -> None:
-        """Copy a frame, uint8 [h, w, 3], not larger than the input."""
-        if frame.shape[:2] != self._hw or not frame.flags.c_contiguous:
-            self._padded[: frame.shape[0], : frame.shape[1]] = frame
-            frame = self._padded
-        if self._pairs is None:
-            np.bitwise_xor(frame, np.uint8(MIDDLE), out=self._bytes)
-            return
-        # Two pixels side by side are 6 bytes, three of 16 bits; those of two rows are merged.
-        height, width = self._pairs.shape[:2]
-        rows = frame.reshape(-1).view(np.uint16).reshape(height, BLOCK, width, 3)
-        cv2.merge([rows[:, 0], rows[:, 1]], dst=self._pairs)
-        np.bitwise_xor(self._bytes, np.uint8(MIDDLE), out=self._bytes)
-
-
 def _dequantized_frame(frame: Any) -> Optional[Any]:
     """The operation that gives what the first convolutions read; None where its codes are not uint8 - 128."""
     chain = _chain_behind(frame)
@@ -103,19 +64,30 @@ def _dequantized_frame(frame: Any) -> Optional[Any]:
         return None
     known = dict(zip(expected, chain))
     quantizer, values = known["FakeQuantize"], chain[-1]
-    low, high = float(constant(quantizer, 1).ravel()[0]), float(constant(quantizer, 2).ravel()[0])
-    ends = float(constant(quantizer, 3).ravel()[0]), float(constant(quantizer, 4).ravel()[0])
-    factor = float(constant(known["Multiply"], 1).ravel()[0])
+    low, high, *ends = (_number(quantizer, place) for place in range(1, 5))
+    factor = _number(known["Multiply"], 1)
     exact = (
-        ends == (float(QMIN_INT8), float(QMAX_INT8))
-        and abs(low / factor - QMIN_INT8) < TOLERANCE
-        and abs(high / factor - QMAX_INT8) < TOLERANCE
-        and float(constant(known["Subtract"], 1).ravel()[0]) == MIDDLE
-        and (not padded or float(constant(known["Pad"], 3).ravel()[0]) == MIDDLE)
-        and bool((constant(chain[-2], 1) == 0).all())
+        ends == [float(QMIN_INT8), float(QMAX_INT8)]
+        and abs(low - QMIN_INT8 * factor) < TOLERANCE * factor
+        and abs(high - QMAX_INT8 * factor) < TOLERANCE * factor
+        and _number(known["Subtract"], 1) == MIDDLE
+        and (not padded or _pads_behind(known["Pad"]))
         and constant(values, 1).size == 1
+        and not np.any(constant(chain[-2], 1))
     )
     return values if exact else None
+
+
+def _number(operation: Any, place: int) -> float:
+    """The number that an operation reads; nan where it is none, or not the same for every channel."""
+    value = constant(operation, place).ravel()
+    return float(value[0]) if (value == value[0]).all() else float("nan")
+
+
+def _pads_behind(pad: Any) -> bool:
+    """Whether it puts the middle value below and to the right of the picture, as `FrameWriter` does."""
+    only_sides = not np.any(constant(pad, 1)) and not np.any(constant(pad, 2)[:2])
+    return only_sides and pad.get_attributes()["pad_mode"] == "constant" and _number(pad, 3) == MIDDLE
 
 
 def _chain_behind(frame: Any) -> List[Any]:
@@ -137,11 +109,7 @@ def _can_take_blocks(consumer: Any, height: int, width: int) -> bool:
     attributes = consumer.get_attributes()
     if attributes["strides"] != [BLOCK, BLOCK] or attributes["dilations"] != [1, 1]:
         return False
-    weights = _weight_codes(consumer)
-    if weights is None:
-        return False
-    padding = _padding_of_blocks(consumer, weights.shape[2:])
-    return all(end >= 0 for end in padding[1])
+    return _weight_codes(consumer) is not None and _over_blocks(consumer).possible
 
 
 def _weight_codes(convolution: Any) -> Optional[np.ndarray]:
@@ -154,47 +122,24 @@ def _weight_codes(convolution: Any) -> Optional[np.ndarray]:
     return np.asarray(node.data)
 
 
-def _padding_of_blocks(convolution: Any, kernel_hw: Tuple[int, ...]) -> Tuple[List[int], List[int]]:
-    """Padding (begin, end) of the kernel over blocks, so that the output keeps its size."""
-    before = [-(-pad // BLOCK) for pad in convolution.get_attributes()["pads_begin"]]
-    sizes = _sizes_in_blocks(convolution, kernel_hw)
-    inputs = convolution.input_value(0).get_shape()[2:]
-    outputs = convolution.get_output_shape(0)[2:]
-    after = [
-        out - size // BLOCK - begin + kernel - 1
-        for out, size, begin, kernel in zip(outputs, inputs, before, sizes)
-    ]
-    return before, after
-
-
-def _sizes_in_blocks(convolution: Any, kernel_hw: Tuple[int, ...]) -> List[int]:
-    pads = convolution.get_attributes()["pads_begin"]
-    return [(size - 1 - pad) // BLOCK + -(-pad // BLOCK) + 1 for size, pad in zip(kernel_hw, pads)]
+def _over_blocks(convolution: Any) -> FirstConvolution:
+    return FirstConvolution(
+        convolution.input_value(1).get_shape()[2:],
+        convolution.get_attributes()["pads_begin"],
+        convolution.input_value(0).get_shape()[2:],
+        convolution.get_output_shape(0)[2:],
+    )
 
 
 def _convolution_of_blocks(old: Any, planes: Any) -> Any:
-    """The same convolution over squares of pixels.
-
-    A tap at offset u from the output's first pixel falls into block u // 2, there on pixel u % 2.
-    """
     from openvino import opset13
 
-    codes = _weight_codes(old)
+    codes, over_blocks = _weight_codes(old), _over_blocks(old)
     assert codes is not None
-    out_channels, channels = codes.shape[:2]
-    pads = old.get_attributes()["pads_begin"]
-    before, after = _padding_of_blocks(old, codes.shape[2:])
-    sizes = _sizes_in_blocks(old, codes.shape[2:])
-    taps = np.zeros((out_channels, BLOCK, BLOCK, channels, *sizes), np.int8)
-    for y in range(codes.shape[2]):
-        for x in range(codes.shape[3]):
-            down, right = y - pads[0], x - pads[1]
-            block = down // BLOCK + before[0], right // BLOCK + before[1]
-            taps[:, down % BLOCK, right % BLOCK, :, block[0], block[1]] = codes[:, :, y, x]
-    weights = opset13.constant(taps.reshape(out_channels, -1, *sizes))
+    weights = opset13.convert(opset13.constant(over_blocks.weights(codes)), "f32")
     scale = constant(old.input_value(1).get_node(), 1).astype(np.float32).reshape(-1, 1, 1, 1)
-    values = opset13.multiply(opset13.convert(weights, "f32"), opset13.constant(scale))
-    new = opset13.convolution(planes, values, [1, 1], before, after, [1, 1])
+    values = opset13.multiply(weights, opset13.constant(scale))
+    new = opset13.convolution(planes, values, [1, 1], over_blocks.before, over_blocks.after, [1, 1])
     new.set_friendly_name(old.get_friendly_name())
     return new
 
