@@ -73,20 +73,5 @@ def _finished(session: Session, waiting: Deque[Tuple[Sample, Fit]]) -> Tuple[Sam
 
 
 def _logits_of(session: Session) -> LogitsOf:
-    def logits_of(frame: np.ndarray) -> Tuple[np.ndarray, int]:
-        logits = session.logits(frame)
-        return logits, stride_of(frame.shape[0], logits.shape[1])
-
-    return logits_of
-
-
-def stride_of(frame_height: int, logits_height: int) -> int:
-    """How many pixels one row of logits is high: a power of two.
-
-    A graph pads its frame to a multiple of at most 32 before it makes logits, so these stand for up to
-    twice the frame's height, and never for less.
-    """
-    stride = 1
-    while stride * logits_height < frame_height:
-        stride *= 2
-    return stride
+    stride = session.artifact.manifest.logits_stride
+    return lambda frame: (session.logits(frame), stride)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -16,10 +16,11 @@ from bisenet_edge.errors import BackendError, DatasetError
 from bisenet_edge.labels import LabelSet
 from bisenet_edge.metrics import Confusion
 from bisenet_edge.runtime.backends import open_session
+from bisenet_edge.runtime.backends.base import Session
 from bisenet_edge.runtime.evaluation.evaluate import EngineOptions, Subject, evaluate, evaluate_artifact
 from bisenet_edge.runtime.evaluation.gallery import SHOWN, Gallery
 from bisenet_edge.runtime.evaluation.method import Method
-from bisenet_edge.runtime.evaluation.segment import READ_AHEAD, read_ahead
+from bisenet_edge.runtime.evaluation.segment import READ_AHEAD, read_ahead, with_session
 from bisenet_edge.runtime.evaluation.text import confusion_text, evaluation_text, most_confused
 
 ENGINES = ("openvino", "onnxruntime", "reference")
@@ -142,6 +143,24 @@ def test_flip_changes_nothing_for_a_network_of_symmetric_blocks(toy):
         for method in (Method(), Method(flip=True))
     )
     assert np.abs(plain.confusion.counts - flipped.confusion.counts).sum() <= 4
+
+
+def test_the_manifest_says_how_wide_a_logit_is(toy):
+    class FullSize(Session):
+        backend = "full size"
+
+        def _infer(self, frame, mask):
+            raise AssertionError("logits were to be asked for")
+
+        def _logits_of(self, frame):
+            return np.stack([frame[..., 0] == index for index in range(3)]).astype(np.float32)
+
+    artifact = replace(toy, manifest=replace(toy.manifest, logits_stride=1))
+    label = np.random.default_rng(0).integers(0, 3, SIZE.hw).astype(np.uint8)
+    one = Sample("p", label[..., None].repeat(3, 2), label)
+    with FullSize(artifact, "fp32") as session:
+        ((_, mask),) = with_session(session, Method(flip=True))(iter([one]))
+    assert (mask == label).all()
 
 
 def test_the_section_is_plain_json_and_its_text_has_the_figures(toy, pictures):

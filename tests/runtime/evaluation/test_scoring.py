@@ -9,7 +9,6 @@ import pytest
 from bisenet_edge.frame import Size
 from bisenet_edge.runtime.evaluation.method import Method
 from bisenet_edge.runtime.evaluation.scoring import Scorer, winners
-from bisenet_edge.runtime.evaluation.segment import stride_of
 
 RNG = np.random.default_rng(0)
 WINDOW = Size(64, 32)
@@ -189,11 +188,3 @@ def test_the_mask_is_the_first_of_the_largest():
     scores = RNG.random((5, 20, 30)).astype(np.float32).round(1)  # with ties
     assert (winners(scores) == scores.argmax(0)).all()
     assert winners(scores).dtype == np.uint8
-
-
-@pytest.mark.parametrize(
-    ("height", "rows", "stride"),
-    [(360, 45, 8), (359, 45, 8), (33, 8, 8), (360, 48, 8), (384, 384, 1), (32, 32, 1)],
-)
-def test_the_stride_is_told_by_the_shapes(height, rows, stride):
-    assert stride_of(height, rows) == stride
