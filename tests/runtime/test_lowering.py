@@ -70,7 +70,9 @@ def test_masks_of_the_shipped_network_are_those_of_the_reference(small_artifact)
     # The mean: at 96x64 a pole is a per cent of the picture, and one in four frames may stand out.
     assert np.mean(result.agreements) >= result.min_agreement
     assert result.min_agreement == least_agreement(artifact.manifest)
-    with open_session(artifact, "int8", backend="reference", threads=1) as session:
+    # With as many threads as export: with others a float32 sum has another order, and one code less
+    # changed 2.8 % of a mask at 96x64.
+    with open_session(artifact, "int8", backend="reference") as session:
         assert set(selftest(artifact, session).agreements) == {1.0}
 
 
