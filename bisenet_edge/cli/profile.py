@@ -20,6 +20,8 @@ from bisenet_edge.cli.options import (
     refuse_null,
     threads_option,
 )
+from bisenet_edge.cli.profile_estimate import tell_estimate
+from bisenet_edge.cli.profile_paper import tell_paper
 from bisenet_edge.cli.render import Bars, emit, next_command
 from bisenet_edge.errors import UsageError
 from bisenet_edge.frame import Size
@@ -98,15 +100,11 @@ def command(
     if paper or models:
         others = {"ARTIFACT": artifact, "--against": against, "--report": report, "--estimate": board}
         _refuse_others(paper, [name for name, value in others.items() if value is not None])
-        from bisenet_edge.cli.profile_paper import tell_paper
-
         return tell_paper(models, sizes, precisions, engine, as_json)
     options = ProfileOptions(samples=samples, burst=burst)
     if board is not None:
         if against is not None:
             raise UsageError("an estimate is no measurement to compare", got="--estimate and --against")
-        from bisenet_edge.cli.profile_estimate import tell_estimate
-
         return tell_estimate(board, _artifacts(artifact, sizes), as_json)
     before = None if against is None else load_profile(against)
     if report is not None:
