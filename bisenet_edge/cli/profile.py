@@ -67,10 +67,14 @@ if TYPE_CHECKING:
 )
 @click.option("--layers", is_flag=True, help="What each layer costs, too, and in which precision (TensorRT).")
 @click.option("--estimate", "board", metavar="BOARD", help="Measure nothing: at best so fast on a board.")
+@click.option("--paper", is_flag=True, help="The paper's table of speeds instead, with random weights.")
 @click.option(
-    "--paper", is_flag=True, help="The paper's table of speeds instead: every network, with random weights."
+    "--models",
+    multiple=True,
+    metavar="MODEL",
+    help="With --paper: these networks of `bisenet-edge models` (repeatable, or a,b; default: those of the "
+    "paper's table, ICNet and BiSeNet V2).",
 )
-@click.option("--models", "models", multiple=True, metavar="MODEL", help="With --paper: only this network.")
 @backend_option
 @threads_option
 @json_option
@@ -100,7 +104,7 @@ def command(
     if paper or models:
         others = {"ARTIFACT": artifact, "--against": against, "--report": report, "--estimate": board}
         _refuse_others(paper, [name for name, value in others.items() if value is not None])
-        return tell_paper(models, sizes, precisions, engine, as_json)
+        return tell_paper(_names(models), sizes, precisions, engine, as_json)
     options = ProfileOptions(samples=samples, burst=burst)
     if board is not None:
         if against is not None:
@@ -227,3 +231,7 @@ def _remember(artifact: Artifact, section: dict[str, Any], threads: int) -> None
     }
     manifest = replace(artifact.manifest, measured={**artifact.manifest.measured, "latency": latency})
     write_manifest(artifact.path, manifest)
+
+
+def _names(models: tuple[str, ...]) -> list[str]:
+    return [name.strip() for words in models for name in words.split(",")]

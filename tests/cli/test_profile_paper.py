@@ -63,7 +63,7 @@ def test_what_it_refuses(workplace, bisenet_edge, words, says):
     assert says in err
 
 
-def test_all_networks_and_the_papers_three_sizes_are_the_default_double(monkeypatch, bisenet_edge):
+def test_the_papers_networks_and_sizes_are_the_default_double(monkeypatch, bisenet_edge):
     from bisenet_edge.cli import profile_paper
 
     asked = []
@@ -75,7 +75,12 @@ def test_all_networks_and_the_papers_three_sizes_are_the_default_double(monkeypa
 
     monkeypatch.setattr(profile_paper, "_measure", measure)
     assert bisenet_edge("profile", "--paper")[0] == 0
-    assert asked == [(model, ["640x360", "1280x720", "1920x1080"]) for model in zoo.ZOO]
+    sizes = ["640x360", "1280x720", "1920x1080"]
+    assert asked == [(model, sizes) for model in profile_paper.NETWORKS]
+    assert set(profile_paper.NETWORKS) <= set(zoo.ZOO)
+    asked.clear()
+    assert bisenet_edge("profile", "--paper", "--models", "enet, dlc", "--models", "sq")[0] == 0
+    assert [model for model, _ in asked] == ["enet", "dlc", "sq"]
 
 
 def test_random_weights_are_the_same_every_time():
