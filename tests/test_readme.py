@@ -13,7 +13,9 @@ from bisenet_edge.cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDES = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("datasets.md", "training.md"))
+GUIDES = "".join(
+    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("datasets.md", "training.md")
+)
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 # Programs that a README may call beside ours; what they are told is not checked.
 OTHERS = {"cd", "git", "pip", "python", "python3", "scp", "ssh", "sudo", "tar", "tensorboard", "docker"}
