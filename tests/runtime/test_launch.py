@@ -179,6 +179,21 @@ def test_systemd_hears_how_the_engine_is_built_and_once_of_the_end_of_a_file(
     assert steps[0] == ("building the engine", 3, 8)
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_only_files_are_segmented_several_frames_at_a_time(artifact, monkeypatch, live) -> None:
+    # A camera's newest frame must not wait behind others.
+    asked = []
+
+    def build(*_, throughput, **__):
+        asked.append(throughput)
+        return EchoSession()
+
+    monkeypatch.setattr(launch, "open_session", build)
+    monkeypatch.setattr(launch, "open_source", lambda *_, **__: NumberSource(3, live=live))
+    launch.camera_to_mask(Artifact.open(artifact), launch.Job("numbers", ("null://",)), RunOptions())
+    assert asked == [not live]
+
+
 def test_an_engine_that_hangs_is_left_behind_and_told(artifact, tmp_path) -> None:
     with start(artifact, tmp_path, "camera", "null://", environ={"TEST_ENGINE": "hanging"}) as process:
         assert process.stdout.readline() == "in a frame\n"
