@@ -31,8 +31,9 @@ LEAST_AGREEMENT = {
 # another order), and 60 layers spread that: they differ about as much as quantization itself changes the
 # mask. One that differs by more than this many times that, and a half per cent, computes something else.
 # (OpenVINO's wrong Concat differed by 2.1 times, everything right by 0.3 to 1.1 times.) ONNX Runtime's
-# integer kernels need a few quantizers more, and clamp: 0.3 to 0.9 times on the shipped network, 1.9 times on a
-# ResNet-18. The typed graph rounds everything between to float16 first, which moves many values to a neighbour.
+# integer kernels need a few quantizers more, and clamp: 0.3 to 0.9 times on the shipped network, 1.9 times
+# on a ResNet-18. The typed graph rounds everything between to float16 first, which moves many values to a
+# neighbour.
 INT8_SPREAD = {
     "int8 reference": 1.5,
     "int8 openvino": 1.5,
