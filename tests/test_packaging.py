@@ -107,7 +107,7 @@ def test_the_wheel_says_what_it_is(wheel):
     # TensorRT comes from JetPack's apt, the tools of developers from [dev].
     for name in ("tensorrt", "jetson", "pytest", "tensorboard"):
         assert not [line for line in base if name in line]
-    assert {"train", "tensorrt", "jetson", "mqtt", "dev"} == set(metadata.get_all("Provides-Extra"))
+    assert {"train", "tensorrt", "jetson", "mqtt", "dev", "bench"} == set(metadata.get_all("Provides-Extra"))
 
 
 def test_an_installed_wheel_finds_its_data(wheel, tmp_path):

@@ -80,12 +80,12 @@ def test_two_processes_have_the_loss_curve_of_one(alone, two):
 
 
 def test_their_gradients_are_those_of_the_whole_batch(alone, two):
-    """Momentum is the sum of gradients. Half of it, or one process's own, would be 50 % off."""
+    """Momentum is the sum of gradients. Half of it, or one process's own, would be 50 % off.
+
+    Of the last layer: in deeper ones ReLUs that fell to their other side hide everything within four steps;
+    the test of normalisation below compares a network without them in 64 bits.
+    """
     _, both = two
-    for key, value in alone.tensors.items():
-        if key.startswith("momentum/"):
-            off = float((both.tensors[key] - value).norm() / value.norm().clamp(min=1e-9))
-            assert off < 0.3, key
     head = "momentum/head.classifier.weight"
     assert (both.tensors[head] - alone.tensors[head]).norm() / alone.tensors[head].norm() < 0.02
 
@@ -120,7 +120,7 @@ def test_what_goes_wrong_in_all_is_told_once(place):
     told = finished(command(place, "--nproc", "2", "--data", "folder:/nowhere", "--out", str(place / "bad")))
     assert told.returncode == 1
     assert told.stderr.count("error:") == 1
-    assert "labels.toml" in told.stderr
+    assert "/nowhere" in told.stderr
     assert "Traceback" not in told.stderr
     assert not (place / "bad" / "last.safetensors").exists()
 

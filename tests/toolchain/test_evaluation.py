@@ -81,6 +81,7 @@ def test_windows_need_a_size(shipped):
 
 def test_other_classes_are_refused(shipped):
     class Other:
+        uri = "folder:other"
         labels = LabelSet("two", ("a", "b"), ((0, 0, 0), (9, 9, 9)))
 
     with pytest.raises(DatasetError, match="other classes"):

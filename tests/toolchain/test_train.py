@@ -96,9 +96,15 @@ def straight(tmp_path_factory):
     return Straight(recipe, folder, results, rates)
 
 
+def timeless(metrics):
+    """Without what depends on the machine's day."""
+    history = [{k: v for k, v in epoch.items() if k != "waiting"} for epoch in metrics.get("history", [])]
+    return {**metrics, "history": history}
+
+
 def same_weights(first, second):
     a, b = checkpoints.read(first), checkpoints.read(second)
-    assert (a.recipe, a.metrics, a.progress) == (b.recipe, b.metrics, b.progress)
+    assert (a.recipe, timeless(a.metrics), a.progress) == (b.recipe, timeless(b.metrics), b.progress)
     assert set(a.tensors) == set(b.tensors)
     return all(torch.equal(a.tensors[key], b.tensors[key]) for key in a.tensors)
 
