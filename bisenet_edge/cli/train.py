@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,8 @@ def _launch(context: click.Context, options: dict[str, Any], qat: bool) -> None:
         run_id=options["rdzv_id"] or "",
         machine_rank=options["node_rank"] or 0,
     )
-    launch(["train", *_words(context)], how)
+    debug = ["--debug"] if "--debug" in sys.argv else []  # taken out of the words before click sees them
+    launch(["train", *debug, *_words(context)], how)
 
 
 def _words(context: click.Context) -> list[str]:

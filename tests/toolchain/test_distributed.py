@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from bisenet_edge.toolchain.train import train
 
 RECIPE = """model = "bisenet-xception39"
 data = ["synthetic:?count=16&size=96x64"]
-epochs = 2
+epochs = 3
 batch = 8
 crop = "64x64"
 learning_rate = 1e-4
@@ -92,28 +93,76 @@ def test_their_gradients_are_those_of_the_whole_batch(alone, two):
 
 def test_only_the_first_process_tells_and_writes(two):
     told, both = two
-    assert told.stdout.count("epoch 1/2") == 1
+    assert told.stdout.count("epoch 1/3") == 1
     assert told.stdout.count("best checkpoint") == 1
     assert "Warning" not in told.stderr
     assert set(both.tensors) >= {"head.classifier.weight", "ema/module.head.classifier.weight"}
 
 
-def test_a_killed_run_goes_on_with_another_number_of_processes(place, alone):
-    folder = place / "killed"
+def in_its_second_epoch(place, folder):
+    """A run of two processes: that of the launcher, and the ids of the two."""
     words = command(place, "--nproc", "2", "--out", str(folder))
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
     end = time.monotonic() + 300
     while not (folder / "last.safetensors").exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return process, [int(child) for child in children]
+
+
+def wait_until_gone(processes):
+    end = time.monotonic() + 30
+    while any(Path(f"/proc/{number}").exists() for number in processes):
+        assert time.monotonic() < end, "a process of the run lives on"
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert losses(folder)
+
+
+def test_a_killed_run_goes_on_with_another_number_of_processes(place, alone):
+    folder = place / "killed"
+    launcher, workers = in_its_second_epoch(place, folder)
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    _, told = launcher.communicate(timeout=120)
+    assert launcher.returncode == 1
+    assert told.count("error:") == 1
+    assert "SIGKILL" in told
+    assert "Traceback" not in told
+    wait_until_gone(workers)
+    assert len(losses(folder)) < 3
     train(Recipe.read(place / "r.toml"), folder, device="cpu")
     assert losses(folder) == pytest.approx(
         [epoch["loss"] for epoch in alone.metrics["history"]], rel=LOSS_TOLERANCE
     )
+
+
+def test_ctrl_c_stops_all_and_is_told_once(place):
+    launcher, workers = in_its_second_epoch(place, place / "interrupted")
+    launcher.send_signal(signal.SIGINT)
+    _, told = launcher.communicate(timeout=120)
+    assert launcher.returncode == 130
+    assert told.strip() == "interrupted: what was not finished is not written"
+    wait_until_gone(workers)
+
+
+def test_without_their_launcher_processes_stop(place):
+    launcher, workers = in_its_second_epoch(place, place / "orphans")
+    launcher.kill()
+    _, told = launcher.communicate(timeout=120)
+    wait_until_gone(workers)
+    assert told.startswith("error: the launcher of this training run is gone")
+
+
+def test_under_torchrun(place, two):
+    _, ours = two
+    words = command(place, "--epochs", "3", "--out", str(place / "torchrun"))[1:]
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *words]
+    told = finished(run)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("best checkpoint") == 1
+    expected = [epoch["loss"] for epoch in ours.metrics["history"]]
+    assert losses(place / "torchrun") == pytest.approx(expected, rel=LOSS_TOLERANCE)
 
 
 def test_what_goes_wrong_in_all_is_told_once(place):
