@@ -17,7 +17,9 @@ from torch import distributed, multiprocessing, nn
 from bisenet_edge.errors import ConfigError, UsageError
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.launch import Launch
-from bisenet_edge.toolchain.processes import Worker, joined
+from bisenet_edge.toolchain.losses import Share, labelled, training_loss
+from bisenet_edge.toolchain.models import zoo
+from bisenet_edge.toolchain.processes import Worker, joined, sum_over_processes
 from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.synchronised import synchronised, with_summed_gradients
 from bisenet_edge.toolchain.train import train
@@ -32,8 +34,9 @@ precision = "fp32"
 eval_every = 1
 ema = 0.5
 """
-# Sums in another order; a ReLU whose input is next to 0 then falls to its other side.
-LOSS_TOLERANCE = 1e-3
+# Of sums in another order. Normalisation over the 8 numbers of a global pool, and ReLUs next to 0, make much
+# of it: after 6 steps FP32 and FP64 in one process differ by 2e-3. In FP64 two processes are within 1e-6.
+LOSS_TOLERANCE = 1e-2
 
 
 def command(folder, *words):
@@ -78,17 +81,6 @@ def test_two_processes_have_the_loss_curve_of_one(alone, two):
     _, both = two
     for one, other in zip(alone.metrics["history"], both.metrics["history"], strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=LOSS_TOLERANCE)
-
-
-def test_their_gradients_are_those_of_the_whole_batch(alone, two):
-    """Momentum is the sum of gradients. Half of it, or one process's own, would be 50 % off."""
-    _, both = two
-    for key, value in alone.tensors.items():
-        if key.startswith("momentum/"):
-            off = float((both.tensors[key] - value).norm() / value.norm().clamp(min=1e-9))
-            assert off < 0.3, key
-    head = "momentum/head.classifier.weight"
-    assert (both.tensors[head] - alone.tensors[head]).norm() / alone.tensors[head].norm() < 0.02
 
 
 def test_only_the_first_process_tells_and_writes(two):
@@ -169,7 +161,7 @@ def test_what_goes_wrong_in_all_is_told_once(place):
     told = finished(command(place, "--nproc", "2", "--data", "folder:/nowhere", "--out", str(place / "bad")))
     assert told.returncode == 1
     assert told.stderr.count("error:") == 1
-    assert "labels.toml" in told.stderr
+    assert "/nowhere" in told.stderr
     assert "Traceback" not in told.stderr
     assert not (place / "bad" / "last.safetensors").exists()
 
@@ -228,29 +220,71 @@ def step(network, images, scale):
     (network(images).square() * torch.arange(1, 6).view(1, 5, 1, 1)).sum().mul(scale).backward()
 
 
+def trained_in_fp64(worker):
+    """The real network and its loss for a few steps of 8 pictures: losses, and the first step's gradients."""
+    torch.manual_seed(0)
+    network = synchronised(zoo.build("bisenet-xception39", 4), worker).double()
+    called = with_summed_gradients(network, worker)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
+    recipe = Recipe("bisenet-xception39", ("synthetic:",))
+    generator = torch.Generator().manual_seed(1)
+    losses, gradients = [], {}
+    for _ in range(4):
+        images = torch.randint(0, 256, (8, 3, 64, 64), generator=generator).double()
+        labels = torch.randint(0, 4, (8, 64, 64), generator=generator).to(torch.uint8)
+        labels[:3, 8:] = 255  # the first process has fewer labelled pixels
+        own = slice(worker.rank * 8 // worker.size, (worker.rank + 1) * 8 // worker.size)
+        share = Share(sum_over_processes(labelled(labels[own], recipe)), 1, worker.size)
+        loss = training_loss(called(images[own]), labels[own], recipe, None, share)
+        optimizer.zero_grad()
+        (loss * worker.size).backward()
+        gradients = gradients or {name: p.grad.clone() for name, p in network.named_parameters()}
+        optimizer.step()
+        losses.append(float(sum_over_processes(loss.detach())))
+    return losses, gradients
+
+
 def one_of_two(rank, port, images, results):
+    torch.set_num_threads(1)
     store = distributed.TCPStore("127.0.0.1", port, 2, rank == 0)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
     worker = Worker(torch.device("cpu"), rank, 2)
     network = synchronised(small_network(), worker)
     called = with_summed_gradients(network, worker)
     step(called, images[rank::2], 2)
+    gradients = {name: p.grad for name, p in network.named_parameters()}
+    trained = trained_in_fp64(worker)
     if rank == 0:
-        gradients = {name: p.grad for name, p in network.named_parameters()}
-        torch.save({"gradients": gradients, "state": network.state_dict()}, results)
+        torch.save({"gradients": gradients, "state": network.state_dict(), "trained": trained}, results)
     distributed.destroy_process_group()
 
 
-def test_synchronised_normalisation_is_that_of_the_whole_batch(tmp_path):
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory):
+    """Pictures, and what two processes made of them."""
     images = torch.randn(6, 3, 9, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    whole = small_network()
-    step(whole, images, 1)
+    results = str(tmp_path_factory.mktemp("spread") / "r.pt")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(one_of_two, (port, images, str(tmp_path / "r.pt")), nprocs=2)
-    told = torch.load(tmp_path / "r.pt", weights_only=True)
+    multiprocessing.spawn(one_of_two, (port, images, results), nprocs=2)
+    return images, torch.load(results, weights_only=True)
+
+
+def test_synchronised_normalisation_is_that_of_the_whole_batch(spread):
+    images, told = spread
+    whole = small_network()
+    step(whole, images, 1)
     for name, parameter in whole.named_parameters():
         torch.testing.assert_close(told["gradients"][name], parameter.grad, rtol=1e-9, atol=1e-9)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(told["state"][name], value, rtol=1e-6, atol=1e-7)
+
+
+def test_in_fp64_two_processes_make_the_steps_of_one(spread):
+    losses, gradients = spread[1]["trained"]
+    expected, whole = trained_in_fp64(Worker(torch.device("cpu")))
+    assert losses == pytest.approx(expected, rel=1e-6)  # the loss itself is summed in FP32
+    for name, gradient in whole.items():
+        off = float((gradients[name] - gradient).norm() / gradient.norm().clamp(min=1e-9))
+        assert off < 1e-4, name
