@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,8 @@ def _launch(context: click.Context, options: dict[str, Any], qat: bool) -> None:
         run_id=options["rdzv_id"] or "",
         machine_rank=options["node_rank"] or 0,
     )
-    launch(["train", *_words(context)], how)
+    debug = ["--debug"] if "--debug" in sys.argv else []  # taken out of the words before click sees them
+    launch(["train", *debug, *_words(context)], how)
 
 
 def _words(context: click.Context) -> list[str]:
@@ -114,6 +116,7 @@ def _words(context: click.Context) -> list[str]:
 
 def _train(worker: Worker, options: dict[str, Any]) -> tuple[Path, str]:
     from bisenet_edge.errors import UsageError
+    from bisenet_edge.toolchain.memory import keep_freed_memory
     from bisenet_edge.toolchain.recipe import Recipe
     from bisenet_edge.toolchain.train import train
 
@@ -126,6 +129,8 @@ def _train(worker: Worker, options: dict[str, Any]) -> tuple[Path, str]:
     recipe, out = options.pop("recipe"), options.pop("out")
     chosen = Recipe.read(recipe, **options) if recipe else Recipe.from_options(**options)
     folder = out or Path("runs") / chosen.model
+    if worker.device.type == "cpu":
+        keep_freed_memory()
     best = train(chosen, folder, device=worker, on_epoch=_tell, note=_note, progress=Bars())
     return best, chosen.data[0]
 

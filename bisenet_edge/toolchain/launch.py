@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -54,10 +55,10 @@ def launch(words: Sequence[str], how: Launch) -> None:
     What goes wrong in a process is told by one of them, on stderr.
 
     Raises:
-        ToldElsewhereError: a process failed and told why.
+        ToldElsewhereError: a process failed and told why, or this one got a signal and ended all.
         BisenetEdgeError: a process was killed, or the machines did not meet.
     """
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # ours is the one message
+    _silence()
     # Without it every process would take all cores for each of its operations.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // how.processes)))
     config = LaunchConfig(
@@ -73,6 +74,9 @@ def launch(words: Sequence[str], how: Launch) -> None:
     )
     try:
         elastic_launch(config, sys.executable)("-m", "bisenet_edge", *words)
+    except SignalException as error:
+        # After Ctrl-C the first process says that it was interrupted.
+        raise ToldElsewhereError(128 + int(error.sigval)) from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = int(failure.exitcode)
@@ -84,6 +88,14 @@ def launch(words: Sequence[str], how: Launch) -> None:
             expected="all processes to run to the end",
             fix="give the same command again: the run goes on after its last whole epoch",
         ) from error
+
+
+def _silence() -> None:
+    """Ours is the one message: neither PyTorch's launcher nor its C++ tells of every lost connection."""
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed"):  # each has a level of its own
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def _death(code: int, rank: int) -> str:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,14 +17,16 @@ from torch import distributed, multiprocessing, nn
 from bisenet_edge.errors import ConfigError, UsageError
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.launch import Launch
-from bisenet_edge.toolchain.processes import Worker, joined
+from bisenet_edge.toolchain.losses import Share, labelled, training_loss
+from bisenet_edge.toolchain.models import zoo
+from bisenet_edge.toolchain.processes import Worker, joined, sum_over_processes
 from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.synchronised import synchronised, with_summed_gradients
 from bisenet_edge.toolchain.train import train
 
 RECIPE = """model = "bisenet-xception39"
 data = ["synthetic:?count=16&size=96x64"]
-epochs = 2
+epochs = 3
 batch = 8
 crop = "64x64"
 learning_rate = 1e-4
@@ -31,8 +34,9 @@ precision = "fp32"
 eval_every = 1
 ema = 0.5
 """
-# Sums in another order; a ReLU whose input is next to 0 then falls to its other side.
-LOSS_TOLERANCE = 1e-3
+# Of sums in another order. Normalisation over the 8 numbers of a global pool, and ReLUs next to 0, make much
+# of it: after 6 steps FP32 and FP64 in one process differ by 2e-3. In FP64 two processes are within 1e-6.
+LOSS_TOLERANCE = 1e-2
 
 
 def command(folder, *words):
@@ -79,41 +83,78 @@ def test_two_processes_have_the_loss_curve_of_one(alone, two):
         assert other["loss"] == pytest.approx(one["loss"], rel=LOSS_TOLERANCE)
 
 
-def test_their_gradients_are_those_of_the_whole_batch(alone, two):
-    """Momentum is the sum of gradients. Half of it, or one process's own, would be 50 % off.
-
-    Of the last layer: in deeper ones ReLUs that fell to their other side hide everything within four steps;
-    the test of normalisation below compares a network without them in 64 bits.
-    """
-    _, both = two
-    head = "momentum/head.classifier.weight"
-    assert (both.tensors[head] - alone.tensors[head]).norm() / alone.tensors[head].norm() < 0.02
-
-
 def test_only_the_first_process_tells_and_writes(two):
     told, both = two
-    assert told.stdout.count("epoch 1/2") == 1
+    assert told.stdout.count("epoch 1/3") == 1
     assert told.stdout.count("best checkpoint") == 1
     assert "Warning" not in told.stderr
     assert set(both.tensors) >= {"head.classifier.weight", "ema/module.head.classifier.weight"}
 
 
-def test_a_killed_run_goes_on_with_another_number_of_processes(place, alone):
-    folder = place / "killed"
+def in_its_second_epoch(place, folder):
+    """A run of two processes: that of the launcher, and the ids of the two."""
     words = command(place, "--nproc", "2", "--out", str(folder))
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
     end = time.monotonic() + 300
     while not (folder / "last.safetensors").exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return process, [int(child) for child in children]
+
+
+def wait_until_gone(processes):
+    end = time.monotonic() + 30
+    while any(Path(f"/proc/{number}").exists() for number in processes):
+        assert time.monotonic() < end, "a process of the run lives on"
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert losses(folder)
+
+
+def test_a_killed_run_goes_on_with_another_number_of_processes(place, alone):
+    folder = place / "killed"
+    launcher, workers = in_its_second_epoch(place, folder)
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    _, told = launcher.communicate(timeout=120)
+    assert launcher.returncode == 1
+    assert told.count("error:") == 1
+    assert "SIGKILL" in told
+    assert "Traceback" not in told
+    wait_until_gone(workers)
+    assert len(losses(folder)) < 3
     train(Recipe.read(place / "r.toml"), folder, device="cpu")
     assert losses(folder) == pytest.approx(
         [epoch["loss"] for epoch in alone.metrics["history"]], rel=LOSS_TOLERANCE
     )
+
+
+def test_ctrl_c_stops_all_and_is_told_once(place):
+    launcher, workers = in_its_second_epoch(place, place / "interrupted")
+    launcher.send_signal(signal.SIGINT)
+    _, told = launcher.communicate(timeout=120)
+    assert launcher.returncode == 130
+    assert told.strip() == "interrupted: what was not finished is not written"
+    wait_until_gone(workers)
+
+
+def test_without_their_launcher_processes_stop(place):
+    launcher, workers = in_its_second_epoch(place, place / "orphans")
+    launcher.kill()
+    _, told = launcher.communicate(timeout=120)
+    wait_until_gone(workers)
+    assert told.startswith("error: the launcher of this training run is gone")
+
+
+def test_under_torchrun(place, two):
+    _, ours = two
+    words = command(place, "--epochs", "3", "--out", str(place / "torchrun"))[1:]
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *words]
+    told = finished(run)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("best checkpoint") == 1
+    expected = [epoch["loss"] for epoch in ours.metrics["history"]]
+    assert losses(place / "torchrun") == pytest.approx(expected, rel=LOSS_TOLERANCE)
 
 
 def test_what_goes_wrong_in_all_is_told_once(place):
@@ -179,29 +220,71 @@ def step(network, images, scale):
     (network(images).square() * torch.arange(1, 6).view(1, 5, 1, 1)).sum().mul(scale).backward()
 
 
+def trained_in_fp64(worker):
+    """The real network and its loss for a few steps of 8 pictures: losses, and the first step's gradients."""
+    torch.manual_seed(0)
+    network = synchronised(zoo.build("bisenet-xception39", 4), worker).double()
+    called = with_summed_gradients(network, worker)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
+    recipe = Recipe("bisenet-xception39", ("synthetic:",))
+    generator = torch.Generator().manual_seed(1)
+    losses, gradients = [], {}
+    for _ in range(4):
+        images = torch.randint(0, 256, (8, 3, 64, 64), generator=generator).double()
+        labels = torch.randint(0, 4, (8, 64, 64), generator=generator).to(torch.uint8)
+        labels[:3, 8:] = 255  # the first process has fewer labelled pixels
+        own = slice(worker.rank * 8 // worker.size, (worker.rank + 1) * 8 // worker.size)
+        share = Share(sum_over_processes(labelled(labels[own], recipe)), 1, worker.size)
+        loss = training_loss(called(images[own]), labels[own], recipe, None, share)
+        optimizer.zero_grad()
+        (loss * worker.size).backward()
+        gradients = gradients or {name: p.grad.clone() for name, p in network.named_parameters()}
+        optimizer.step()
+        losses.append(float(sum_over_processes(loss.detach())))
+    return losses, gradients
+
+
 def one_of_two(rank, port, images, results):
+    torch.set_num_threads(1)
     store = distributed.TCPStore("127.0.0.1", port, 2, rank == 0)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
     worker = Worker(torch.device("cpu"), rank, 2)
     network = synchronised(small_network(), worker)
     called = with_summed_gradients(network, worker)
     step(called, images[rank::2], 2)
+    gradients = {name: p.grad for name, p in network.named_parameters()}
+    trained = trained_in_fp64(worker)
     if rank == 0:
-        gradients = {name: p.grad for name, p in network.named_parameters()}
-        torch.save({"gradients": gradients, "state": network.state_dict()}, results)
+        torch.save({"gradients": gradients, "state": network.state_dict(), "trained": trained}, results)
     distributed.destroy_process_group()
 
 
-def test_synchronised_normalisation_is_that_of_the_whole_batch(tmp_path):
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory):
+    """Pictures, and what two processes made of them."""
     images = torch.randn(6, 3, 9, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    whole = small_network()
-    step(whole, images, 1)
+    results = str(tmp_path_factory.mktemp("spread") / "r.pt")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(one_of_two, (port, images, str(tmp_path / "r.pt")), nprocs=2)
-    told = torch.load(tmp_path / "r.pt", weights_only=True)
+    multiprocessing.spawn(one_of_two, (port, images, results), nprocs=2)
+    return images, torch.load(results, weights_only=True)
+
+
+def test_synchronised_normalisation_is_that_of_the_whole_batch(spread):
+    images, told = spread
+    whole = small_network()
+    step(whole, images, 1)
     for name, parameter in whole.named_parameters():
         torch.testing.assert_close(told["gradients"][name], parameter.grad, rtol=1e-9, atol=1e-9)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(told["state"][name], value, rtol=1e-6, atol=1e-7)
+
+
+def test_in_fp64_two_processes_make_the_steps_of_one(spread):
+    losses, gradients = spread[1]["trained"]
+    expected, whole = trained_in_fp64(Worker(torch.device("cpu")))
+    assert losses == pytest.approx(expected, rel=1e-6)  # the loss itself is summed in FP32
+    for name, gradient in whole.items():
+        off = float((gradients[name] - gradient).norm() / gradient.norm().clamp(min=1e-9))
+        assert off < 1e-4, name

@@ -159,9 +159,9 @@ def test_the_teacher_is_followed_when_labels_say_nothing(checkpoint, recipe):
     with torch.no_grad():
         classifier.bias[3] += 2.0
     twin = _Twin(begun, replace(recipe, distillation=1.0), torch.device("cpu"))
-    images = np.stack([s.image[:64, :64] for s in load_data(recipe).train[:3]])
+    images = torch.from_numpy(np.stack([s.image[:64, :64] for s in load_data(recipe).train[:3]]))
     nothing = torch.full((3, 64, 64), 255, dtype=torch.uint8)
-    loss = twin.loss(torch.from_numpy(images), nothing)
+    loss = twin.loss(images, nothing)
     loss.backward()
     assert loss.item() > 0
     assert classifier.bias.grad[3] > 0  # descent lowers what was raised

@@ -96,15 +96,18 @@ def straight(tmp_path_factory):
     return Straight(recipe, folder, results, rates)
 
 
-def timeless(metrics):
-    """Without what depends on the machine's day."""
-    history = [{k: v for k, v in epoch.items() if k != "waiting"} for epoch in metrics.get("history", [])]
+def untimed(metrics):
+    """Without how long steps waited: no two runs have that alike."""
+    history = [
+        {key: value for key, value in epoch.items() if key != "waiting"}
+        for epoch in metrics.get("history", [])
+    ]
     return {**metrics, "history": history}
 
 
 def same_weights(first, second):
     a, b = checkpoints.read(first), checkpoints.read(second)
-    assert (a.recipe, timeless(a.metrics), a.progress) == (b.recipe, timeless(b.metrics), b.progress)
+    assert (a.recipe, untimed(a.metrics), a.progress) == (b.recipe, untimed(b.metrics), b.progress)
     assert set(a.tensors) == set(b.tensors)
     return all(torch.equal(a.tensors[key], b.tensors[key]) for key in a.tensors)
 
@@ -196,9 +199,30 @@ def test_scalars_are_written_for_tensorboard(straight):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(straight.folder)).Reload()
-    assert {"train/loss", "train/learning_rate", "val/miou"} <= set(events.Tags()["scalars"])
+    names = {"train/loss", "train/learning_rate", "train/waiting", "val/miou"}
+    assert names <= set(events.Tags()["scalars"])
     assert [e.step for e in events.Scalars("train/loss")] == [1, 2, 3]
     assert [e.step for e in events.Scalars("val/miou")] == [2, 3]
+
+
+def test_the_share_of_waiting_is_told_and_kept(straight):
+    assert all(0 <= result.waiting < 1 for result in straight.results)
+    history = checkpoints.read(straight.folder / "last.safetensors").metrics["history"]
+    assert [epoch["waiting"] for epoch in history] == [result.waiting for result in straight.results]
+
+
+def test_a_run_from_before_parts_and_precision_goes_on(straight, tmp_path):
+    last = checkpoints.read(straight.folder / "last.safetensors")
+    older = {key: value for key, value in last.recipe.items() if key not in ("accumulate", "precision")}
+    history = untimed(last.metrics)["history"]
+    before = replace(last, recipe=older, metrics={**last.metrics, "history": history})
+    checkpoints.write(tmp_path / "last.safetensors", before)
+    results = []
+    train(straight.recipe, tmp_path, device="cpu", on_epoch=results.append)
+    assert results == []
+    with pytest.raises(CheckpointError) as caught:
+        train(replace(straight.recipe, precision="fp32"), tmp_path, device="cpu")
+    assert "precision" in caught.value.got
 
 
 def test_another_recipe_in_the_same_folder_is_refused(straight):
