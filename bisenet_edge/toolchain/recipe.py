@@ -54,7 +54,8 @@ class Recipe:
             (Paszke et al. 2016, section 4): thin and rare classes count more, up to 50 times.
         ohem_threshold: only pixels whose true class has a probability below this teach (online hard
             example mining; public BiSeNet recipes take 0.7); 0 = all pixels, as in the paper.
-        ohem_min_kept: share of the labelled pixels that teach at least, the hardest ones.
+        ohem_min_kept: share of the labelled pixels that teach at least, the hardest ones; of each process's
+            pixels of each part, so other ones with another number of processes.
         ema: decay per step of an exponential moving average of the weights, which is then what is
             evaluated and kept as the best; 0 = none. 0.99 averages over about 100 steps.
         init: checkpoint whose weights training starts from; "" = random weights. Layers of other
