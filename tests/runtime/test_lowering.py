@@ -142,12 +142,30 @@ def test_a_bias_that_does_not_fit_int32_stays_in_floating_point(artifact, tmp_pa
     lowered = onnx.load_from_string(lower(changed.model_path("int8")))
     biases = {n.name: n.input[2] for n in lowered.graph.node if n.op_type == "Conv"}
     assert biases["mix"] == "mix_b"
-    assert biases["left"] == "left_b_values"
+    assert biases["left"] == "left_bias_values"
     masks = []
     for engine in ("reference", "onnxruntime"):
         with open_session(changed, "int8", backend=engine, threads=1) as session:
             masks.append(np.stack([session.infer(frame).copy() for frame in toy_frames()]))
     assert np.mean(masks[0] == masks[1]) > 0.99
+
+
+def test_convolutions_that_share_a_bias_each_round_it_by_their_own_scale(artifact, tmp_path):
+    """Exporters merge equal constants: without training all biases of one length are one zero vector."""
+    model = onnx.load(str(artifact.model_path("int8")))
+    for node in model.graph.node:
+        if node.name == "right":
+            node.input[2] = "left_b"
+    onnx.save(model, str(tmp_path / MODEL_FILES["int8"]))
+    changed = Artifact(tmp_path, replace(artifact.manifest, files=hash_files(tmp_path)))
+    values = constants(onnx.load_from_string(lower(changed.model_path("int8"))))
+    bias = constants(model)["left_b"]
+    for name in ("left", "right"):
+        step = values[f"{name}_bias_scale"]
+        assert np.abs(values[f"{name}_bias_codes"] * step - bias).max() <= 0.51 * step.max()
+    assert (values["left_bias_scale"] != values["right_bias_scale"]).any()
+    with open_session(changed, "int8", backend="onnxruntime") as session:
+        session.infer(toy_frames()[0])
 
 
 def test_typed_flavours_are_for_tensorrt(small_artifact):

@@ -286,9 +286,9 @@ def _round_biases(graph: _Graph) -> None:
         if node.output[0] == LOGITS or not all(_dequantized(producers, name) for name in operands):
             continue
         scales = [graph.constants[producers[name].input[1]] for name in operands]
-        bias = node.input[2]
+        bias = f"{node.output[0]}_bias"  # exporters let convolutions share equal ones; their scales differ
         step = np.asarray(scales[0] * scales[1], np.float32)
-        codes = np.rint(graph.constants[bias].astype(np.float64) / step)
+        codes = np.rint(graph.constants[node.input[2]].astype(np.float64) / step)
         if np.abs(codes).max() > INT32_END:
             continue  # a channel that is all but dead: this convolution stays in floating point
         inputs = [
