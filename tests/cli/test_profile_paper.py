@@ -31,6 +31,13 @@ def test_a_network_in_each_precision_beside_the_paper(workplace, bisenet_edge):
     assert list(workplace.iterdir()) == []
 
 
+def test_random_weights_run_in_onnx_runtime(workplace, bisenet_edge):
+    # Their biases are all 0. One tensor for all of them, which is valid ONNX, made it refuse every graph.
+    code, out, err = bisenet_edge(*TINY, "--precision", "int8", "--backend", "onnxruntime")
+    assert (code, err) == (0, "")
+    assert "onnxruntime" in out.splitlines()[0]
+
+
 def test_json_of_a_network_whose_logits_have_the_pictures_size(workplace, bisenet_edge):
     words = ("profile", "--paper", "--res", "64x64", "--models", "enet", "--precision", "int8", "--json")
     code, out, err = bisenet_edge(*words)
