@@ -29,18 +29,11 @@ operations per multiply-add. "off": ours against it, in that unit."""
 @json_option
 def command(size: Size, as_json: bool) -> None:
     """Parameters, FP32 MiB, GMAC and GFLOP of the networks, beside the paper's figures."""
-    import torch
-
     from bisenet_edge.toolchain.models import cost, zoo
 
     rows, values = [], []
     for name, entry in zoo.ZOO.items():
-        with torch.device("meta"):  # shapes decide the cost; nothing is computed
-            network = zoo.build(name, CLASSES)
-        network.drop_auxiliary_heads()
-        multiple = network.input_multiple
-        padded = Size(size.width + -size.width % multiple, size.height + -size.height % multiple)
-        ours = cost.count(network, padded)
+        padded, ours = cost.of_model(name, CLASSES, size)
         paper = entry.paper or zoo.PaperRow()
         if size != PAPERS_SIZE:
             paper = replace(paper, gmacs=None, gflops=None)
