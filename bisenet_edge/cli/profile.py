@@ -79,8 +79,9 @@ WITH_PAPER = ("paper", "models", "sizes", "precisions", "backend", "threads", "a
     "--models",
     multiple=True,
     metavar="MODEL",
-    help="With --paper: these networks of `bisenet-edge models` (repeatable, or a,b; default: segnet, enet and "
-    "the two BiSeNets of the paper's table, icnet and bisenetv2; dlc alone takes as long as all of these).",
+    help="With --paper: these networks of `bisenet-edge models` (repeatable, or a,b; default: segnet, enet "
+    "and the two BiSeNets of the paper's table, icnet and bisenetv2; dlc alone takes nearly as long as all of "
+    "these).",
 )
 @backend_option
 @threads_option

@@ -13,7 +13,7 @@ from bisenet_edge.runtime.profile.network_speed import runs_of_each
 from bisenet_edge.toolchain.models import cost
 
 MAKE_S, EXPORT_S = 3.0, 6.0
-"""Building and calibrating a network; what exporting and compiling one of its sizes takes whatever it computes."""
+"""Building and calibrating a network; exporting and compiling one size of it, whatever it computes."""
 EXPORT_RUNS = 3
 """How often the network runs in FP32 while it is traced and simplified."""
 SHARE_OF_FP32 = {"fp32": 1.0}
