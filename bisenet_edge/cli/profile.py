@@ -80,8 +80,8 @@ WITH_PAPER = ("paper", "models", "sizes", "precisions", "backend", "threads", "a
     multiple=True,
     metavar="MODEL",
     help="With --paper: these networks of `bisenet-edge models` (repeatable, or a,b; default: segnet, enet "
-    "and the two BiSeNets of the paper's table, icnet and bisenetv2; dlc alone takes nearly as long as all of "
-    "these).",
+    "and the two BiSeNets of the paper's table, icnet and bisenetv2; dlc alone takes nearly as long as all "
+    "of these).",
 )
 @backend_option
 @threads_option

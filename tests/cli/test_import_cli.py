@@ -71,6 +71,25 @@ def test_what_a_program_is_told(workplace, weights, bisenet_edge):
     assert (read.architecture["auxiliary_width"], read.architecture["gate"]) == (0, "conv-bn")
     assert len(read.labels) == 19
     assert [p.name for p in workplace.iterdir()] == ["mine.safetensors"]
+    assert {d["what"]: (d["here"], d["paper"]) for d in told["departures"]}["FFM gate"] == (
+        "conv-bn",
+        "two-convs",
+    )
+
+
+def test_what_departs_from_the_paper_is_told_and_another_import_is_not_replaced_silently(
+    workplace, weights, bisenet_edge
+):
+    lines = ["departs from the paper:", "  FFM gate: conv-bn (paper: two-convs)"]
+    for _ in range(2):  # the same file again says nothing
+        code, out, err = bisenet_edge("import", str(weights / "city.pth"))
+        assert (code, err) == (0, "")
+        assert "\n".join(lines) in out
+    torch.save(torchseg_state(19, "resnet18"), "other.pth")
+    code, out, err = bisenet_edge("import", "other.pth")
+    assert code == 0
+    assert "built as in the paper" in out
+    assert "imported/bisenet-resnet18-cityscapes.safetensors was made of another file" in err
 
 
 def test_classes_from_a_file(workplace, weights, bisenet_edge):
@@ -92,6 +111,8 @@ def test_classes_from_a_file(workplace, weights, bisenet_edge):
         ("epoch-last.pth --labels cityscapes", 2, "another number of classes"),
         ("epoch-last.pth --from torchsegg", 2, "did you mean 'torchseg'?"),
         ("epoch-last.pth --from coincheung", 1, "--from torchseg"),
+        ("city.pth --out x.pth", 2, "expected: FILE.safetensors"),
+        ("city.pth --out .", 2, "expected: FILE.safetensors"),
         ("city.pth --mean 1,2 --std 0.1,0.1,0.1", 2, "--mean is not three numbers"),
         ("city.pth --mean 123,116,103 --std 0.1,0.1,0.1", 2, "--mean is out of range"),
         ("city.pth --mean 0.1,0.1,0.1 --std 0.1,0,0.1", 2, "--std is out of range"),

@@ -132,10 +132,15 @@ def speed_table(cells: Sequence[Dict[str, Any]]) -> str:
         row: List[Any] = [model, size]
         found = [by_key.get((model, size, precision)) for precision in precisions]
         for cell in found:
-            row += [cell["median_ms"], round(cell["fps"], 1)] if cell else [None, None]
+            row += [cell["median_ms"], _fps(cell["fps"])] if cell else [None, None]
         paper = next(cell["paper"] for cell in found if cell)
-        rows.append([*row, *([paper["time_ms"], paper["fps"]] if paper else [None, None])])
+        # As the paper prints them: whole milliseconds, one decimal.
+        rows.append([*row, *([f"{paper['time_ms']:g}", f"{paper['fps']:.1f}"] if paper else [None, None])])
     header = ["network", "size"]
     for name in [*(precision.upper() for precision in precisions), "paper"]:
         header += [f"{name} ms", "fps"]
     return table(header, rows)
+
+
+def _fps(value: float) -> str:
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
