@@ -28,6 +28,7 @@ RENDEZVOUS = ("nnodes", "node_rank", "rdzv_backend", "rdzv_endpoint", "rdzv_id")
 @click.option("--recipe", type=click.Path(path_type=Path), help="TOML file; options given here win over it.")
 @click.option("--epochs", type=click.IntRange(min=1))
 @click.option("--batch", type=click.IntRange(min=1), help="Pictures per step, of all processes (paper: 16).")
+@click.option("--crop", metavar="WxH", help="Training crop (default: 480x360).")
 @click.option(
     "--accumulate", type=click.IntRange(min=1), help="Parts a batch is worked on in, to save memory."
 )

@@ -278,14 +278,15 @@ def test_models_at_a_size_that_the_paper_does_not_print(bisenet_edge):
 
 
 def test_train_makes_a_checkpoint_that_export_takes(workplace, bisenet_edge):
-    (workplace / "tiny.toml").write_text('crop = "64x64"\neval_every = 1\n')
+    (workplace / "tiny.toml").write_text("eval_every = 1\n")
     words = ["train", "--model", "bisenet-xception39", "--data", "synthetic:?count=2&size=64x64"]
-    words += ["--recipe", "tiny.toml", "--epochs", "1", "--batch", "2", "--device", "cpu"]
+    words += ["--recipe", "tiny.toml", "--epochs", "1", "--batch", "2", "--crop", "64x64", "--device", "cpu"]
     code, out, err = bisenet_edge(*words)
     assert (code, err) == (0, "")
     assert "epoch 1/1: loss " in out
     command = next_command(out)
     assert command.startswith("bisenet-edge export runs/bisenet-xception39/best.safetensors --int8")
+    # Not in INT8: after one step the network's values still explode, and rounding them changes its masks.
     code, out, err = bisenet_edge("export", command.split()[2], "--res", "64x64")
     assert (code, err) == (0, "")
 
