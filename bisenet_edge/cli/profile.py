@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +18,7 @@ from bisenet_edge.cli.options import (
     artifact_argument,
     backend_option,
     find_or_export,
+    given_words,
     json_option,
     refuse_null,
     threads_option,
@@ -140,9 +143,18 @@ def command(
         if not as_json:
             click.echo(told)
     if not as_json:
-        more = f"bisenet-edge profile --samples {2 * samples}"
-        next_command("bisenet-edge run synthetic:// overlay.mp4" if section["conclusive"] else more)
+        done = section["conclusive"]
+        next_command(
+            "bisenet-edge run synthetic:// overlay.mp4" if done else _again(samples, section["reasons"])
+        )
     return code
+
+
+def _again(samples: int, reasons: list[str]) -> str:
+    """The same command with more samples: as many as the reasons ask for, at least twice as many."""
+    asked = [int(number) for reason in reasons for number in re.findall(r"--samples (\d+)", reason)]
+    words = given_words(click.get_current_context(), but=("samples",))
+    return shlex.join(["bisenet-edge", "profile", *words, "--samples", str(max(2 * samples, *asked, 0))])
 
 
 def _refuse_others(paper: bool) -> None:

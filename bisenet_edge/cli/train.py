@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bisenet_edge.cli.options import DATA_FORMS, SIZE
+from bisenet_edge.cli.options import DATA_FORMS, SIZE, given_words
 from bisenet_edge.cli.render import Bars, next_command
 from bisenet_edge.frame import Size
 
@@ -99,20 +99,7 @@ def _launch(context: click.Context, options: dict[str, Any], qat: bool) -> None:
         machine_rank=options["node_rank"] or 0,
     )
     debug = ["--debug"] if "--debug" in sys.argv else []  # taken out of the words before click sees them
-    launch(["train", *debug, *_words(context)], how)
-
-
-def _words(context: click.Context) -> list[str]:
-    """The options that were given, as words again."""
-    words = []
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        if context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE:
-            continue
-        value = context.params[name]
-        for one in value if parameter.multiple else (value,):
-            words += [parameter.opts[-1]] if one is True else [parameter.opts[-1], str(one)]
-    return words
+    launch(["train", *debug, *given_words(context)], how)
 
 
 def _train(worker: Worker, options: dict[str, Any]) -> tuple[Path, str]:

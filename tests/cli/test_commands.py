@@ -267,6 +267,8 @@ def test_models_stand_beside_the_paper(workplace, bisenet_edge):
         assert f"{ours['parameters']:,}" in text
         assert f"{ours['gmacs']:.3f}" in text
     assert "29.5 M" in text and "286.0 GFLOP" in text and "49.0 MiB" in text and "10.8 GMAC" in text
+    assert "larger size, as sides must be multiples: icnet 640x384, sq 640x368." in text
+    assert "bisenet-edge train --model NAME" in text
     assert next_command(text) == "bisenet-edge export --int8"
 
 
