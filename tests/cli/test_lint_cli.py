@@ -101,12 +101,15 @@ def test_findings_are_told_with_message_and_fix_and_exit_3(change, bisenet_edge)
     assert (folder / "report.html").read_text().count("weight-axis") >= 1
 
 
-def test_whether_warnings_cost_anything_is_measured_next_double(with_artifact, monkeypatch, bisenet_edge):
+@pytest.mark.parametrize(("rule", "severity"), [("concat-scales", "warning"), ("engine-float", "error")])
+def test_whether_warnings_cost_anything_is_measured_next_double(
+    with_artifact, monkeypatch, bisenet_edge, rule, severity
+):
     from bisenet_edge.toolchain.lint import linter
-    from bisenet_edge.toolchain.lint.finding import WARNING, Finding
+    from bisenet_edge.toolchain.lint.finding import Finding
 
     found = linter.lint(Artifact.open(with_artifact))
-    warning = Finding("concat-scales", WARNING, "a > Concat", "they differ", "one scale", "int8")
+    warning = Finding(rule, severity, "a > Concat", "they differ", "one scale", "int8")
     monkeypatch.setattr(linter, "lint", lambda artifact: replace(found, findings=(warning,)))
     code, out, _ = bisenet_edge("lint", str(with_artifact))
     assert code == 3
