@@ -70,7 +70,15 @@ def replace_when_written(path: Path) -> Iterator[Path]:
     else:
         if temporary.is_dir() and path.is_dir():
             shutil.rmtree(path)
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise SinkError(
+                "something of another kind stands where this should be written",
+                got=f"{path}: {'a folder' if path.is_dir() else 'a file'}",
+                expected="a folder" if temporary.is_dir() else "a file",
+                fix="give --out another name",
+            ) from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

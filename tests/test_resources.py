@@ -74,3 +74,17 @@ def test_shipped_files_are_found():
     assert list(data_folder("calibration").glob("*.toml"))
     assert list((data_folder("deploy") / "boards").glob("*.toml"))
     assert list(data_folder("docker").glob("Dockerfile.*"))
+
+
+def test_a_folder_where_a_file_should_stand_and_the_reverse(tmp_path):
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("old")
+    with pytest.raises(SinkError, match="another kind") as caught, replace_when_written(folder) as new:
+        new.write_text("new")
+    assert (caught.value.got, caught.value.expected) == (f"{folder}: a folder", "a file")
+    with pytest.raises(SinkError, match="another kind") as caught, replace_when_written(file) as new:
+        new.mkdir()
+    assert (caught.value.got, caught.value.expected) == (f"{file}: a file", "a folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    assert file.read_text() == "old"

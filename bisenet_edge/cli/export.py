@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     help="ptq: calibrate; qat: then fine-tune; auto: fine-tune only when the promise needs it.",
 )
 @click.option("--calibration", type=click.Path(path_type=Path), help="Calibration recipe (TOML).")
-@click.option("--count", type=click.IntRange(min=1), help="Calibration pictures (default: the recipe's, 64).")
+@click.option(
+    "--count", type=click.IntRange(min=1), help="Calibration pictures (default: 64, or all there are)."
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Of their choice (default: the recipe's, 0).")
 @click.option("--observer", default="mse", show_default=True, help="max, percentile, entropy or mse.")
 @click.option(
@@ -146,11 +148,29 @@ def _calibration(rest: dict[str, Any]) -> CalibrationRecipe:
         )
     if rest["data"] and not rest["calibration"]:
         recipe = recipe.with_data(rest["data"])
+        if rest["count"] is None:
+            recipe = _at_most_all(recipe)
     if rest["count"] is not None:
         recipe = replace(recipe, count=rest["count"], images=(), coverage=(), file="")
     if rest["seed"] is not None:
         recipe = replace(recipe, seed=rest["seed"], images=(), coverage=(), file="")
     return recipe
+
+
+def _at_most_all(recipe: CalibrationRecipe) -> CalibrationRecipe:
+    """The same, of a data set that may have fewer pictures than are usual."""
+    from dataclasses import replace
+
+    from bisenet_edge.runtime.datasets import open_dataset
+
+    available = len(open_dataset(recipe.data, "train"))
+    if available >= recipe.count:
+        return recipe
+    note(
+        f"note: calibrating on all {available} pictures of {recipe.data} train, fewer than the usual "
+        f"{recipe.count}"
+    )
+    return replace(recipe, count=available)
 
 
 def _qat_recipe(rest: dict[str, Any], checkpoint: Path | None) -> Any:

@@ -23,29 +23,31 @@ that it is in. The table mixes them: for the BiSeNets "Parameters" is MiB of FP3
 2**20 bytes per MiB) and "GFLOPS" counts multiply-adds; for the others it is millions of parameters, and two
 operations per multiply-add. "off": ours against it, in that unit."""
 
+NETWORKS = """\
+bisenet-*: Yu et al. 2018, those in -cp... are the rows of its ablation; bisenetv2: Yu et al. 2021; dlc: Li et
+al. 2017; enet: Paszke et al. 2016; icnet: Zhao et al. 2018; segnet: Badrinarayanan et al. 2015; sq: Treml et
+al. 2016. Built from the papers, as far as those say; weights come with bisenet-xception39 alone. To train
+another: bisenet-edge train --model NAME --data URI"""
+
 
 @click.command("models")
 @click.option("--res", "size", type=SIZE, default="640x360", show_default=True, help="Image size.")
 @json_option
 def command(size: Size, as_json: bool) -> None:
-    """Parameters, FP32 MiB, GMAC and GFLOP of the networks, beside the paper's figures."""
-    import torch
-
+    """The networks that can be trained and exported: parameters and cost, beside the paper's figures."""
     from bisenet_edge.toolchain.models import cost, zoo
 
     rows, values = [], []
+    padded: dict[str, Size] = {}
     for name, entry in zoo.ZOO.items():
-        with torch.device("meta"):  # shapes decide the cost; nothing is computed
-            network = zoo.build(name, CLASSES)
-        network.drop_auxiliary_heads()
-        multiple = network.input_multiple
-        padded = Size(size.width + -size.width % multiple, size.height + -size.height % multiple)
-        ours = cost.count(network, padded)
+        computed, ours = cost.of_model(name, CLASSES, size)
+        if computed != size:
+            padded[name] = computed
         paper = entry.paper or zoo.PaperRow()
         if size != PAPERS_SIZE:
             paper = replace(paper, gmacs=None, gflops=None)
         rows.append(_row(name, ours, paper))
-        values.append(_json(name, size, padded, ours) | {"paper": asdict(paper) if entry.paper else None})
+        values.append(_json(name, size, computed, ours) | {"paper": asdict(paper) if entry.paper else None})
     if as_json:
         emit({"models": values})
         return
@@ -53,6 +55,10 @@ def command(size: Size, as_json: bool) -> None:
     click.echo(f"at {size}\n\n{table(header, rows)}\n\n{UNITS.format(classes=CLASSES)}")
     if size != PAPERS_SIZE:
         click.echo(f"The paper prints cost at {PAPERS_SIZE} only.")
+    if padded:
+        told = ", ".join(f"{name} {computed}" for name, computed in padded.items())
+        click.echo(f"Computed at a larger size, as sides must be multiples: {told}.")
+    click.echo(f"\n{NETWORKS}")
     next_command("bisenet-edge export --int8")
 
 
@@ -72,11 +78,11 @@ def _beside(*figures: tuple[float | None, float, str]) -> tuple[str | None, str 
     return None, None
 
 
-def _json(name: str, size: Size, padded: Size, ours: Cost) -> dict[str, Any]:
+def _json(name: str, size: Size, computed: Size, ours: Cost) -> dict[str, Any]:
     return {
         "model": name,
         "size": str(size),
-        "computed_size": str(padded),
+        "computed_size": str(computed),
         "classes": CLASSES,
         "parameters": ours.parameters,
         "mib_fp32": ours.mib_fp32,

@@ -45,6 +45,26 @@ threads_option = click.option(
 )
 
 
+def given_words(context: click.Context, *, but: tuple[str, ...] = ()) -> list[str]:
+    """What was given on the command line, as words again.
+
+    Args:
+        context: of the command.
+        but: names of parameters that are left out.
+    """
+    words = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if name in but or not given:
+            continue
+        value = context.params[name]
+        option = [] if isinstance(parameter, click.Argument) else [parameter.opts[-1]]
+        for one in value if parameter.multiple else (value,):
+            words += option if one is True else [*option, str(one)]
+    return words
+
+
 def refuse_null(backend: str) -> None:
     """Refuse the engine that computes nothing where figures of a network are wanted.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +18,7 @@ from bisenet_edge.cli.options import (
     artifact_argument,
     backend_option,
     find_or_export,
+    given_words,
     json_option,
     refuse_null,
     threads_option,
@@ -29,6 +32,8 @@ from bisenet_edge.frame import Size
 if TYPE_CHECKING:
     from bisenet_edge.runtime.profile.profiler import ProfileOptions
     from bisenet_edge.runtime.profile.result import ProfileResult
+
+WITH_PAPER = ("paper", "models", "sizes", "precisions", "backend", "threads", "as_json")
 
 
 @click.command("profile")
@@ -67,13 +72,19 @@ if TYPE_CHECKING:
 )
 @click.option("--layers", is_flag=True, help="What each layer costs, too, and in which precision (TensorRT).")
 @click.option("--estimate", "board", metavar="BOARD", help="Measure nothing: at best so fast on a board.")
-@click.option("--paper", is_flag=True, help="The paper's table of speeds instead, with random weights.")
+@click.option(
+    "--paper",
+    is_flag=True,
+    help="The paper's table of speeds instead, with random weights, at 640x360, 1280x720 and 1920x1080 "
+    "(or each --res). Tells first how long that takes: a quarter of an hour or so on two CPU cores.",
+)
 @click.option(
     "--models",
     multiple=True,
     metavar="MODEL",
-    help="With --paper: these networks of `bisenet-edge models` (repeatable, or a,b; default: those of the "
-    "paper's table, ICNet and BiSeNet V2).",
+    help="With --paper: these networks of `bisenet-edge models` (repeatable, or a,b; default: segnet, enet "
+    "and the two BiSeNets of the paper's table, icnet and bisenetv2; dlc alone takes nearly as long as all "
+    "of these).",
 )
 @backend_option
 @threads_option
@@ -102,8 +113,7 @@ def command(
 
     refuse_null(engine["backend"])
     if paper or models:
-        others = {"ARTIFACT": artifact, "--against": against, "--report": report, "--estimate": board}
-        _refuse_others(paper, [name for name, value in others.items() if value is not None])
+        _refuse_others(paper)
         return tell_paper(_names(models), sizes, precisions, engine, as_json)
     options = ProfileOptions(samples=samples, burst=burst)
     if board is not None:
@@ -133,16 +143,36 @@ def command(
         if not as_json:
             click.echo(told)
     if not as_json:
-        more = f"bisenet-edge profile --samples {2 * samples}"
-        next_command("bisenet-edge run synthetic:// overlay.mp4" if section["conclusive"] else more)
+        done = section["conclusive"]
+        next_command(
+            "bisenet-edge run synthetic:// overlay.mp4" if done else _again(samples, section["reasons"])
+        )
     return code
 
 
-def _refuse_others(paper: bool, others: list[str]) -> None:
+def _again(samples: int, reasons: list[str]) -> str:
+    """The same command with more samples: as many as the reasons ask for, at least twice as many."""
+    asked = [int(number) for reason in reasons for number in re.findall(r"--samples (\d+)", reason)]
+    words = given_words(click.get_current_context(), but=("samples",))
+    return shlex.join(["bisenet-edge", "profile", *words, "--samples", str(max(2 * samples, *asked, 0))])
+
+
+def _refuse_others(paper: bool) -> None:
     if not paper:
         raise UsageError("--models chooses from the paper's table", fix="add --paper")
+    context = click.get_current_context()
+    others = [
+        "ARTIFACT" if parameter.name == "artifact" else parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in WITH_PAPER
+        and context.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
+    ]
     if others:
-        raise UsageError("--paper measures networks with random weights", got=f"{', '.join(others)} too")
+        raise UsageError(
+            "--paper measures networks with random weights, in a way of its own",
+            got=f"{', '.join(others)} too",
+            expected="with --paper: --models, --res, --precision, --backend, --threads and --json",
+        )
 
 
 def _artifacts(artifact: Path | None, sizes: tuple[Size, ...]) -> list[Artifact]:
@@ -234,4 +264,7 @@ def _remember(artifact: Artifact, section: dict[str, Any], threads: int) -> None
 
 
 def _names(models: tuple[str, ...]) -> list[str]:
-    return [name.strip() for words in models for name in words.split(",")]
+    names = [name.strip() for words in models for name in words.split(",") if name.strip()]
+    if models and not names:
+        raise UsageError("--models names no network", got=repr(",".join(models)), fix="bisenet-edge models")
+    return names

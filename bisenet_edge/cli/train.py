@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bisenet_edge.cli.options import DATA_FORMS, SIZE
+from bisenet_edge.cli.options import DATA_FORMS, SIZE, given_words
 from bisenet_edge.cli.render import Bars, next_command
 from bisenet_edge.frame import Size
 
@@ -28,6 +28,7 @@ RENDEZVOUS = ("nnodes", "node_rank", "rdzv_backend", "rdzv_endpoint", "rdzv_id")
 @click.option("--recipe", type=click.Path(path_type=Path), help="TOML file; options given here win over it.")
 @click.option("--epochs", type=click.IntRange(min=1))
 @click.option("--batch", type=click.IntRange(min=1), help="Pictures per step, of all processes (paper: 16).")
+@click.option("--crop", metavar="WxH", help="Training crop (default: 480x360).")
 @click.option(
     "--accumulate", type=click.IntRange(min=1), help="Parts a batch is worked on in, to save memory."
 )
@@ -98,20 +99,7 @@ def _launch(context: click.Context, options: dict[str, Any], qat: bool) -> None:
         machine_rank=options["node_rank"] or 0,
     )
     debug = ["--debug"] if "--debug" in sys.argv else []  # taken out of the words before click sees them
-    launch(["train", *debug, *_words(context)], how)
-
-
-def _words(context: click.Context) -> list[str]:
-    """The options that were given, as words again."""
-    words = []
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        if context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE:
-            continue
-        value = context.params[name]
-        for one in value if parameter.multiple else (value,):
-            words += [parameter.opts[-1]] if one is True else [parameter.opts[-1], str(one)]
-    return words
+    launch(["train", *debug, *given_words(context)], how)
 
 
 def _train(worker: Worker, options: dict[str, Any]) -> tuple[Path, str]:

@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
 import onnxsim
 import torch
@@ -92,6 +93,7 @@ def to_onnx(core: fx.GraphModule, size: Size) -> onnx.ModelProto:
         raise ExportError("simplifying the graph changed what it computes", got=f"{size}")
     _hide_logits(model)
     _tidy(model)
+    _separate_biases(model)
     check(model)
     return model
 
@@ -146,6 +148,27 @@ def _tidy(model: onnx.ModelProto) -> None:
             model.metadata_props.remove(prop)
 
 
+def _separate_biases(model: onnx.ModelProto) -> None:
+    """Give each convolution a bias of its own.
+
+    Simplifying makes one tensor of equal ones, as untrained networks have them. ONNX Runtime quantizes
+    biases itself, makes two nodes of one name where two convolutions share one, and refuses the graph.
+    """
+    biases = {tensor.name: tensor for tensor in model.graph.initializer}
+    taken: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose") or len(node.input) < 3:
+            continue
+        shared = node.input[2]
+        if shared in taken and shared in biases:
+            own = onnx.TensorProto()
+            own.CopyFrom(biases[shared])
+            own.name = f"{shared} of {node.output[0]}"
+            model.graph.initializer.append(own)
+            node.input[2] = own.name
+        taken.add(node.input[2])
+
+
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """The strongly typed flavour: every float32 tensor becomes float16, quantized ones stay INT8.
 
@@ -182,9 +205,15 @@ def _resize_scales(model: onnx.ModelProto) -> set[str]:
 
 def _half(tensor: TensorProto) -> TensorProto:
     values = numpy_helper.to_array(tensor)
-    halves = values.astype("float16")
-    if not (abs(halves) < float("inf")).all():
-        raise ExportError("a constant does not fit float16", got=f"{tensor.name}: {abs(values).max()}")
+    with np.errstate(over="ignore"):  # told below
+        halves = values.astype("float16")
+    if not np.isfinite(halves).all():
+        raise ExportError(
+            "a value of this network does not fit float16: it has learnt too little yet, or diverged",
+            got=f"{tensor.name}: {abs(values).max():g}",
+            expected="at most 65504",
+            fix="train it for more steps: bisenet-edge train --help",
+        )
     return numpy_helper.from_array(halves, tensor.name)
 
 

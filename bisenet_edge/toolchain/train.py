@@ -89,7 +89,7 @@ def _check_crop(recipe: Recipe) -> None:
             f"recipe: 'crop' does not suit {recipe.model}",
             got=recipe.crop,
             expected=f"both sides multiples of {multiple}",
-            fix=f'crop = "{"x".join(sides)}"',
+            fix=f"--crop {'x'.join(sides)}",
         )
 
 

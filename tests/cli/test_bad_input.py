@@ -146,7 +146,7 @@ CASES = (
         "more calibration images than there are",
         "export --int8 --res 64x64 --data synthetic:?count=4&size=96x64 --count 5",
         1,
-        ("cannot calibrate with this many images", "5 of 4"),
+        ("cannot calibrate with this many images", "5 of 4", "--count 4"),
     ),
     Case("no calibration images", f"{EXPORT} --data camvid:data", 1, ("no pictures", "data"), empty_data),
     Case("no synthetic images", f"{EXPORT} --data synthetic:?count=0", 1, ("needs pictures", "count 0")),

@@ -267,6 +267,8 @@ def test_models_stand_beside_the_paper(workplace, bisenet_edge):
         assert f"{ours['parameters']:,}" in text
         assert f"{ours['gmacs']:.3f}" in text
     assert "29.5 M" in text and "286.0 GFLOP" in text and "49.0 MiB" in text and "10.8 GMAC" in text
+    assert "larger size, as sides must be multiples: icnet 640x384, sq 640x368." in text
+    assert "bisenet-edge train --model NAME" in text
     assert next_command(text) == "bisenet-edge export --int8"
 
 
@@ -278,14 +280,15 @@ def test_models_at_a_size_that_the_paper_does_not_print(bisenet_edge):
 
 
 def test_train_makes_a_checkpoint_that_export_takes(workplace, bisenet_edge):
-    (workplace / "tiny.toml").write_text('crop = "64x64"\neval_every = 1\n')
+    (workplace / "tiny.toml").write_text("eval_every = 1\n")
     words = ["train", "--model", "bisenet-xception39", "--data", "synthetic:?count=2&size=64x64"]
-    words += ["--recipe", "tiny.toml", "--epochs", "1", "--batch", "2", "--device", "cpu"]
+    words += ["--recipe", "tiny.toml", "--epochs", "1", "--batch", "2", "--crop", "64x64", "--device", "cpu"]
     code, out, err = bisenet_edge(*words)
     assert (code, err) == (0, "")
     assert "epoch 1/1: loss " in out
     command = next_command(out)
     assert command.startswith("bisenet-edge export runs/bisenet-xception39/best.safetensors --int8")
+    # Not in INT8: after one step the network's values still explode, and rounding them changes its masks.
     code, out, err = bisenet_edge("export", command.split()[2], "--res", "64x64")
     assert (code, err) == (0, "")
 

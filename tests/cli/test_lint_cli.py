@@ -101,6 +101,22 @@ def test_findings_are_told_with_message_and_fix_and_exit_3(change, bisenet_edge)
     assert (folder / "report.html").read_text().count("weight-axis") >= 1
 
 
+@pytest.mark.parametrize(("rule", "severity"), [("concat-scales", "warning"), ("engine-float", "error")])
+def test_whether_warnings_cost_anything_is_measured_next_double(
+    with_artifact, monkeypatch, bisenet_edge, rule, severity
+):
+    from bisenet_edge.toolchain.lint import linter
+    from bisenet_edge.toolchain.lint.finding import Finding
+
+    found = linter.lint(Artifact.open(with_artifact))
+    warning = Finding(rule, severity, "a > Concat", "they differ", "one scale", "int8")
+    monkeypatch.setattr(linter, "lint", lambda artifact: replace(found, findings=(warning,)))
+    code, out, _ = bisenet_edge("lint", str(with_artifact))
+    assert code == 3
+    size = Artifact.open(with_artifact).manifest.size
+    assert out.endswith(f"\nnext: bisenet-edge profile {with_artifact} --res {size}\n")
+
+
 def test_what_is_kept_in_floats_on_purpose_is_a_note(change, bisenet_edge):
     folder = change(leave_the_weights_in_floats, keep_float=[CONVOLUTION])
     code, out, _ = bisenet_edge("lint", str(folder))

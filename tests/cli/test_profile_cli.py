@@ -85,6 +85,19 @@ def test_a_measurement_is_held_against_a_report(measured, bisenet_edge):
     assert " faster" in out
 
 
+def test_the_next_command_measures_the_same_with_more_samples_double(measured, monkeypatch, bisenet_edge):
+    from bisenet_edge.runtime.profile import result
+
+    reasons = ("a 96x64 int8: too few samples: ...: profile again with --samples 700", "another")
+    monkeypatch.setattr(result.ProfileResult, "reasons", reasons)
+    code, out, _ = bisenet_edge("profile", str(measured), *QUICK[1:], "--threads", "1")
+    assert code == 4
+    words = f"profile {measured} --res 96x64 --precision int8 --threads 1 --samples 700"
+    assert out.endswith(f"\nnext: bisenet-edge {words}\n")
+    monkeypatch.setattr(result.ProfileResult, "reasons", ("the CPU clock changed",))
+    assert bisenet_edge(*QUICK)[1].endswith("--res 96x64 --precision int8 --samples 200\n")
+
+
 def test_what_was_compared_with_is_not_overwritten(measured, bisenet_edge):
     own = measured / "report.json"
     before, manifest = own.read_text(), (measured / "manifest.json").read_text()

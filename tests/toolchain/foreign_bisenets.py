@@ -5,6 +5,8 @@ Nothing here uses bisenet_edge: it is what `import` is measured against.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch.nn import functional as F
 
@@ -234,3 +236,24 @@ def torchseg_logits(state, x):
     gate = torch.sigmoid(r.conv("ffm.channel_attention.2.conv", gate))
     fused = fused + fused * gate
     return r.conv("heads.2.conv_1x1", r.relu_block("heads.2.conv_3x3", fused))
+
+
+STATES = {
+    "coincheung": lambda: coincheung_state(19),
+    "coincheung, no auxiliary heads": lambda: coincheung_state(19, auxiliary=False),
+    "coincheung of 2020": lambda: coincheung_state(19, two_convs=True),
+    "torchseg resnet18": lambda: torchseg_state(19, "resnet18"),
+    "torchseg xception39": lambda: torchseg_state(19, "xception39"),
+    "torchseg, no auxiliary heads": lambda: torchseg_state(19, "xception39", auxiliary=False),
+}
+
+
+@functools.cache
+def state_of(case):
+    return STATES[case]()
+
+
+def saved(folder, value, name="weights.pth"):
+    path = folder / name
+    torch.save(value, path)
+    return path

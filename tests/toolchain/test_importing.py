@@ -1,50 +1,27 @@
-"""Weights of public BiSeNets, taken over: equal logits, and clear errors for what is not theirs."""
+"""Weights of public BiSeNets, taken over: equal logits."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import pickle
-import random
 from collections import OrderedDict
 from dataclasses import replace
 
 import pytest
 import torch
-from foreign_bisenets import coincheung_logits, coincheung_state, torchseg_logits, torchseg_state
+from foreign_bisenets import coincheung_logits, coincheung_state, saved, state_of, torchseg_logits
 from safetensors.torch import save_file
 
-from bisenet_edge.errors import CheckpointError, UsageError
+from bisenet_edge.errors import UsageError
 from bisenet_edge.labels import CAMVID, CITYSCAPES, LabelSet
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.importing.convert import ImportOptions, import_checkpoint
+from bisenet_edge.toolchain.importing.departures import departures
 from bisenet_edge.toolchain.importing.family import Normalisation
-from bisenet_edge.toolchain.importing.reading import read_state
-from bisenet_edge.toolchain.models.bisenet_config import BiSeNetConfig
+from bisenet_edge.toolchain.models.bisenet_config import RESNET18, XCEPTION39, BiSeNetConfig
 
 CITYSCAPES_RGB = ((0.3257, 0.3690, 0.3223), (0.2112, 0.2148, 0.2115))
 IMAGENET_RGB = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 AUTO = ImportOptions()
-
-STATES = {
-    "coincheung": lambda: coincheung_state(19),
-    "coincheung, no auxiliary heads": lambda: coincheung_state(19, auxiliary=False),
-    "coincheung of 2020": lambda: coincheung_state(19, two_convs=True),
-    "torchseg resnet18": lambda: torchseg_state(19, "resnet18"),
-    "torchseg xception39": lambda: torchseg_state(19, "xception39"),
-    "torchseg, no auxiliary heads": lambda: torchseg_state(19, "xception39", auxiliary=False),
-}
-
-
-@functools.cache
-def state_of(case):
-    return STATES[case]()
-
-
-def saved(tmp_path, value, name="weights.pth"):
-    path = tmp_path / name
-    torch.save(value, path)
-    return path
 
 
 def frame(height, width):
@@ -145,144 +122,18 @@ def test_safetensors_are_read_too(tmp_path):
     assert all(torch.equal(tensors[key], value) for key, value in same.items())
 
 
-class Planted:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (exec, (f"open({str(self.path)!r}, 'w').close()",))
-
-
-def test_no_code_of_a_file_runs(tmp_path):
-    proof = tmp_path / "ran"
-    path = saved(tmp_path, {"state_dict": state_of("coincheung"), "planted": Planted(proof)})
-    with pytest.raises(CheckpointError, match="could run any code: refused") as caught:
-        import_checkpoint(path, AUTO)
-    assert not proof.exists()
-    assert "state_dict()" in caught.value.fix
-
-
-def test_a_whole_module_is_refused_with_the_next_step(tmp_path):
-    path = saved(tmp_path, torch.nn.Conv2d(1, 1, 1))
-    with pytest.raises(CheckpointError, match="refused") as caught:
-        import_checkpoint(path, AUTO)
-    assert "Conv2d" in caught.value.got
-    assert "torch.save(m.state_dict()" in caught.value.fix
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"\x89PNG\r\n" + bytes(100), b"not a checkpoint", pickle.dumps([1, 2])[:4], None],
-    ids=["empty", "picture", "text", "cut pickle", "cut archive"],
-)
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_a_file_that_is_broken_or_something_else(tmp_path, content, suffix):
-    path = tmp_path / f"broken{suffix}"
-    if content is None:
-        content = saved(tmp_path, {"weight": torch.zeros(1000)}).read_bytes()[:2000]
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="cannot read a checkpoint to import") as caught:
-        import_checkpoint(path, AUTO)
-    assert str(path) in caught.value.got
-
-
-def test_changed_bytes_are_an_error_of_ours_or_nothing(tmp_path):
-    path, rng = tmp_path / "changed.pth", random.Random(1)
-    for modern in (True, False):
-        torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=modern)
-        whole = path.read_bytes()
-        refused = 0
-        for _ in range(100):
-            data = bytearray(whole)
-            for _ in range(8):
-                data[rng.randrange(min(400, len(data)))] = rng.randrange(256)
-            path.write_bytes(bytes(data))
-            try:
-                read_state(path)
-            except CheckpointError as error:
-                refused += 1
-                assert str(path) in error.got
-        assert refused > 50
-
-
-def test_a_missing_file(tmp_path):
-    for path in (tmp_path / "none.pth", tmp_path):
-        with pytest.raises(CheckpointError, match="no checkpoint to import"):
-            import_checkpoint(path, AUTO)
-
-
-@pytest.mark.parametrize("value", [[1, 2], {}, {"epoch": 3, "best": 0.5}, {"model": {"epoch": 1}}])
-def test_a_file_without_weights(tmp_path, value):
-    with pytest.raises(CheckpointError, match="no weights in this file"):
-        import_checkpoint(saved(tmp_path, value), AUTO)
-
-
-def test_weights_of_another_network(tmp_path):
-    state = {f"backbone.{i}.weight": torch.zeros(2) for i in range(8)}
-    with pytest.raises(CheckpointError, match="not the weights of a BiSeNet") as caught:
-        import_checkpoint(saved(tmp_path, state), AUTO)
-    assert "8 tensors: backbone.0.weight" in caught.value.got
-    assert "and 3 more" in caught.value.got
-    assert "CoinCheung" in caught.value.expected and "TorchSeg" in caught.value.expected
-
-
-def test_the_wrong_implementation_is_named(tmp_path):
-    path = saved(tmp_path, state_of("torchseg resnet18"))
-    with pytest.raises(CheckpointError) as caught:
-        import_checkpoint(path, ImportOptions("coincheung"))
-    assert caught.value.fix == "--from torchseg"
-    with pytest.raises(UsageError, match="unknown implementation"):
-        import_checkpoint(path, ImportOptions("coincheng"))
-
-
-def test_missing_and_unknown_weights_are_listed(tmp_path):
-    state = dict(state_of("coincheung"))
-    gone = [key for key in state if key.startswith("cp.arm16.conv.")]
-    for key in gone:
-        del state[key]
-    state["sp.extra.weight"] = torch.zeros(3)
-    with pytest.raises(CheckpointError, match="5 weights are missing and 1 are unknown") as caught:
-        import_checkpoint(saved(tmp_path, state), AUTO)
-    assert "missing cp.arm16.conv.conv.weight, " in caught.value.got
-    assert caught.value.got.endswith("unknown sp.extra.weight")
-    assert "num_batches_tracked" not in caught.value.got
-
-
-def test_a_weight_of_another_shape_is_named(tmp_path):
-    state = {**state_of("torchseg xception39"), "refines.0.conv.weight": torch.zeros(128, 64, 3, 3)}
-    with pytest.raises(CheckpointError, match="1 weights have another shape") as caught:
-        import_checkpoint(saved(tmp_path, state), AUTO)
-    assert "refines.0.conv.weight (128, 64, 3, 3) instead of (128, 128, 3, 3)" in caught.value.got
-
-
-def test_heads_with_pixel_shuffle_are_refused(tmp_path):
-    state = dict(state_of("coincheung"))
-    for name, width, factor in (("conv_out", 256, 64), ("conv_out16", 64, 64), ("conv_out32", 64, 256)):
-        state[f"{name}.conv_out.weight"] = torch.zeros(19 * factor, width, 1, 1)
-        state[f"{name}.conv_out.bias"] = torch.zeros(19 * factor)
-    with pytest.raises(CheckpointError, match="pixel shuffle") as caught:
-        import_checkpoint(saved(tmp_path, state), AUTO)
-    assert caught.value.got == "1216 outputs for 19 classes"
-
-
-def test_a_backbone_that_is_not_known(tmp_path):
-    state = dict(state_of("torchseg resnet18"))
-    state["context_path.layer1.0.conv3.weight"] = torch.zeros(256, 64, 1, 1)  # a bottleneck
-    with pytest.raises(CheckpointError, match="a backbone of TorchSeg") as caught:
-        import_checkpoint(saved(tmp_path, state), AUTO)
-    assert "Xception39" in caught.value.expected
-
-
-def test_the_classes_have_to_be_said_when_they_are_not_cityscapes(tmp_path):
-    path = saved(tmp_path, torchseg_state(11, "xception39"))
-    with pytest.raises(UsageError, match="which classes") as caught:
-        import_checkpoint(path, AUTO)
-    assert "11 classes" in caught.value.got
-    assert import_checkpoint(path, ImportOptions(labels=CAMVID)).checkpoint.labels == CAMVID
-    with pytest.raises(UsageError, match="another number of classes"):
-        import_checkpoint(path, ImportOptions(labels=CITYSCAPES))
+def test_departures_from_the_paper():
+    assert departures(RESNET18) == departures(XCEPTION39) == []
+    assert (
+        departures(replace(RESNET18, upsampling="bilinear-corners", mean=(1, 2, 3), auxiliary_width=0)) == []
+    )
+    other = replace(RESNET18, gate="conv-bn", upsampling="nearest", head_width=256, auxiliary_width=64)
+    assert [(d.here, d.paper) for d in departures(other)] == [
+        ("conv-bn", "two-convs"),
+        ("nearest", "bilinear"),
+        ("256", "64"),
+        ("64", "256"),
+    ]
 
 
 def test_the_normalisation_has_to_be_said_when_it_is_not_known(tmp_path):

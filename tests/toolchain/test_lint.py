@@ -247,3 +247,14 @@ def test_every_difference_from_modelopt_is_in_the_design_notes():
     notes = (DATA.parents[1] / "docs" / "design-notes.md").read_text(encoding="utf-8")
     for path in {path for paths in DIFFERENCES.values() for path in paths}:
         assert f"`{path}`" in notes
+
+
+def test_the_path_of_a_long_chain_shows_its_two_ends():
+    weight = numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "core.first.weight")
+    nodes = [helper.make_node("Conv", ["x", weight.name], ["y0"], name="conv")]
+    kinds = ["Relu", "Sigmoid", "Abs", "Neg", "Exp", "Log", "Sqrt", "Tanh"]
+    nodes += [helper.make_node(kind, [f"y{i}"], [f"y{i + 1}"], name=kind) for i, kind in enumerate(kinds)]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 1, 1, 1]) for n in ("x", "y8")]
+    graph = Graph(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], [weight])))
+    assert graph.path(graph.nodes[6]) == "first > Relu > Sigmoid > Abs > Neg > Exp > Log"
+    assert graph.path(graph.nodes[8]) == "first > Relu > Sigmoid > Abs > ... > Log > Sqrt > Tanh"

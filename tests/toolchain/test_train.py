@@ -254,7 +254,7 @@ def test_a_crop_that_the_network_cannot_take(straight, tmp_path):
     recipe = replace(straight.recipe, model="icnet", crop="480x360", data=("folder:nowhere",))
     with pytest.raises(ConfigError, match="does not suit icnet") as caught:
         train(recipe, tmp_path / "run", device="cpu")
-    assert (caught.value.expected, caught.value.fix) == ("both sides multiples of 32", 'crop = "480x352"')
+    assert (caught.value.expected, caught.value.fix) == ("both sides multiples of 32", "--crop 480x352")
 
 
 def test_a_folder_that_cannot_be_written(straight, tmp_path):

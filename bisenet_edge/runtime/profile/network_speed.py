@@ -67,6 +67,17 @@ class NetworkSpeed:
         }
 
 
+def _rounds(once_s: float) -> int:
+    """How many bursts each session gets, when running each of them once takes `once_s`."""
+    round_s = max(once_s * (BURST + 1), 1e-9)
+    return int(min(max(LEAST_SAMPLES / BURST, BUDGET_S / round_s), MOST_SAMPLES / BURST)) + 1
+
+
+def runs_of_each(once_s: float) -> int:
+    """How often `time_networks` runs each session, when running each of them once takes `once_s`."""
+    return 2 + _rounds(once_s) * (BURST + 1)
+
+
 def time_networks(
     sessions: Sequence[Session],
     frame: np.ndarray,
@@ -90,8 +101,7 @@ def time_networks(
 
     for session in sessions:  # the first run of all allocates
         session.infer(frame)
-    round_s = sum(run_ns(session) for session in sessions) * (BURST + 1) / 1e9
-    rounds = int(min(max(LEAST_SAMPLES / BURST, BUDGET_S / max(round_s, 1e-9)), MOST_SAMPLES / BURST)) + 1
+    rounds = _rounds(sum(run_ns(session) for session in sessions) / 1e9)
     taken: List[List[int]] = [[] for _ in sessions]
     manifest = sessions[0].artifact.manifest
     for turn in range(rounds):
@@ -122,10 +132,15 @@ def speed_table(cells: Sequence[Dict[str, Any]]) -> str:
         row: List[Any] = [model, size]
         found = [by_key.get((model, size, precision)) for precision in precisions]
         for cell in found:
-            row += [cell["median_ms"], round(cell["fps"], 1)] if cell else [None, None]
+            row += [cell["median_ms"], _fps(cell["fps"])] if cell else [None, None]
         paper = next(cell["paper"] for cell in found if cell)
-        rows.append([*row, *([paper["time_ms"], paper["fps"]] if paper else [None, None])])
+        # As the paper prints them: whole milliseconds, one decimal.
+        rows.append([*row, *([f"{paper['time_ms']:g}", f"{paper['fps']:.1f}"] if paper else [None, None])])
     header = ["network", "size"]
     for name in [*(precision.upper() for precision in precisions), "paper"]:
         header += [f"{name} ms", "fps"]
     return table(header, rows)
+
+
+def _fps(value: float) -> str:
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

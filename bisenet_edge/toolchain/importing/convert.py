@@ -25,7 +25,10 @@ FAMILIES: dict[str, Family] = {family.name: family for family in (CoinCheung(), 
 AUTO = "auto"
 STEMS = ("spatial.conv1.conv.weight", "backbone.stem.conv.weight")
 COUNTER = "num_batches_tracked"
-NAMED = 5
+NAMED, LISTED = 5, 20
+"""How many tensors are named where some say enough, and where each is to be found."""
+PUBLISHED = "exactly the weights of the published network"
+TRAIN_HERE = "train it here: bisenet-edge train --help"
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ class Imported:
 
     Attributes:
         checkpoint: ours; its recipe says where it comes from.
+        config: how it is built.
         family: which implementation it is of.
         ignored: names of tensors that are no part of the network.
     """
 
     checkpoint: Checkpoint
+    config: BiSeNetConfig
     family: Family
     ignored: tuple[str, ...]
 
@@ -92,7 +97,7 @@ def import_checkpoint(path: Path, options: ImportOptions) -> Imported:
         recipe=_provenance(path, family),
         architecture=config.to_json(),
     )
-    return Imported(checkpoint, family, ignored)
+    return Imported(checkpoint, config, family, ignored)
 
 
 def _family(state: State, wanted: str, path: Path) -> Family:
@@ -101,11 +106,18 @@ def _family(state: State, wanted: str, path: Path) -> Family:
         return found[0]
     if wanted != AUTO and FAMILIES[wanted] in found:
         return FAMILIES[wanted]
+    if "detail.S1.0.conv.weight" in state:
+        raise CheckpointError(
+            "these are the weights of a BiSeNet V2, and BiSeNet v1 can be imported alone",
+            got=f"{path}: {len(state)} tensors: {_some(state)}",
+            expected=" or ".join(family.origin for family in FAMILIES.values()),
+            fix="train it here: bisenet-edge train --model bisenetv2 --data URI",
+        )
     raise CheckpointError(
         "these are not the weights of a BiSeNet that can be imported",
         got=f"{path}: {len(state)} tensors: {_some(state)}",
         expected=" or ".join(f.origin for f in ([FAMILIES[wanted]] if wanted != AUTO else FAMILIES.values())),
-        fix=f"--from {found[0].name}" if found else "train it here: bisenet-edge train --help",
+        fix=f"--from {found[0].name}" if found else TRAIN_HERE,
     )
 
 
@@ -113,7 +125,12 @@ def _num_classes(state: State, names: dict[str, str], path: Path) -> int:
     (classifier,) = [there for there, here in names.items() if here == "head.classifier"]
     weight = state[f"{classifier}.weight"]
     if weight.dim() != 4:
-        raise CheckpointError("the classifier is no convolution", got=f"{path}: {tuple(weight.shape)}")
+        raise CheckpointError(
+            "the classifier is no convolution",
+            got=f"{path}: {classifier}.weight has the shape {tuple(weight.shape)}",
+            expected="(classes, channels, 1, 1)",
+            fix="download or copy the file again",
+        )
     return weight.shape[0]
 
 
@@ -177,9 +194,10 @@ def _renamed(state: State, names: dict[str, str], wanted: State, path: Path) -> 
             missing.append(f"{back[module]}.{leaf}")
     if missing or strangers:
         raise CheckpointError(
-            f"{len(missing)} weights are missing and {len(strangers)} are unknown",
-            got=f"{path}: missing {_some(missing)}; unknown {_some(strangers)}",
-            expected="exactly the weights of the published network",
+            f"weights are missing: {len(missing)}, and unknown: {len(strangers)}",
+            got=f"{path}: missing {_some(missing, LISTED)}; unknown {_some(strangers, LISTED)}",
+            expected=PUBLISHED,
+            fix=f"save all of it and nothing else, or, if its layers are others, {TRAIN_HERE}",
         )
     misfits = [
         f"{back[key.rpartition('.')[0]]}.{key.rpartition('.')[2]} {tuple(value.shape)} "
@@ -189,16 +207,33 @@ def _renamed(state: State, names: dict[str, str], wanted: State, path: Path) -> 
     ]
     if misfits:
         raise CheckpointError(
-            f"{len(misfits)} weights have another shape than the published network's",
-            got=f"{path}: {_some(misfits)}",
+            f"weights of other shapes than the published network's: {len(misfits)}",
+            got=f"{path}: {_some(misfits, LISTED)}",
+            expected=PUBLISHED,
+            fix=f"if its layers are others, {TRAIN_HERE}",
+        )
+    broken = [
+        f"{back[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}" for key in tensors if _broken(key, tensors)
+    ]
+    if broken:
+        raise CheckpointError(
+            f"weights that are not finite, or variances below 0: {len(broken)}",
+            got=f"{path}: {_some(broken)}",
+            expected="numbers that a network can compute with",
+            fix="take a checkpoint of an earlier epoch: this training has diverged",
         )
     return {key: tensors[key] for key in wanted}
 
 
-def _some(names: Iterable[str]) -> str:
+def _broken(key: str, tensors: State) -> bool:
+    value = tensors[key]
+    return not bool(value.isfinite().all()) or (key.endswith("running_var") and bool((value < 0).any()))
+
+
+def _some(names: Iterable[str], most: int = NAMED) -> str:
     names = list(names)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return (", ".join(names[:NAMED]) or "none") + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + more
 
 
 def _provenance(path: Path, family: Family) -> dict[str, Any]:

@@ -81,6 +81,6 @@ def with_norm(pairs: Names) -> Names:
 
 
 def width(state: State, convolution: str) -> int:
-    """Output channels of a convolution; 0 when it is absent."""
+    """Output channels of a convolution; 0 when it is absent, or a number alone."""
     weight = state.get(f"{convolution}.weight")
-    return 0 if weight is None else weight.shape[0]
+    return 0 if weight is None or weight.dim() == 0 else weight.shape[0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
+import shlex
 import struct
 import warnings
 from collections.abc import Mapping
@@ -24,9 +27,9 @@ BROKEN = (
     struct.error,
 )  # fmt: skip
 RESAVE = (
-    "if you trust it, write its weights alone, where the training code is: "
-    "python -c \"import torch; m = torch.load('{path}', weights_only=False); "
-    "torch.save(m.state_dict(), 'weights.pth')\""
+    "import torch; v = torch.load({path}, weights_only=False); "
+    'v = v.get("state_dict", v.get("model", v)) if isinstance(v, dict) else v; '
+    'torch.save(dict(v.state_dict() if hasattr(v, "state_dict") else v), "weights.pth")'
 )
 
 
@@ -67,25 +70,30 @@ def _load_torch(path: Path) -> Any:
             raise _corrupt(path, error) from error
         raise CheckpointError(
             "this file needs Python objects unpickled, which could run any code: refused",
-            got=f"{path}: {_reason(error)}",
+            got=f"{path}: {_stranger(error)}",
             expected="tensors, numbers and text alone",
-            fix=RESAVE.format(path=path),
+            fix="if you trust it, write its weights alone, where the training code is: "
+            + shlex.join(["python", "-c", RESAVE.format(path=json.dumps(str(path)))]),
         ) from error
     except BROKEN as error:
         raise _corrupt(path, error) from error
 
 
-def _reason(error: Exception) -> str:
-    # torch's message is a page; the line that names the object says it.
-    lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line]
-    return (lines or [str(error).splitlines()[0]])[0][:160]
+def _stranger(error: Exception) -> str:
+    # torch's message is a page, and advises to allow the object; its name says enough.
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    return f"it holds {named.group(1)}" if named else _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    return first[:160] if " " in first else repr(error)[:160]  # a bare 101 says nothing
 
 
 def _corrupt(path: Path, error: Exception) -> CheckpointError:
-    first = (str(error).splitlines() or [repr(error)])[0]
     return CheckpointError(
         "cannot read a checkpoint to import",
-        got=f"{path}: {first[:160]}",
+        got=f"{path}: {_first_line(error)}",
         expected="a whole file of torch.save, or .safetensors",
         fix="download or copy the file again",
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+MOST_STEPS = 6
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 # TensorRT moves a quantizer past these without changing a value: MaxPool(Q(x)) = Q(MaxPool(x)). (Its parser
@@ -146,6 +147,8 @@ class Graph:
             return f"{quantizer.role} of {self._module(quantizer.convolution)}"
         first, *others = reversed(self.upstream(node))
         steps = [n.op_type for n in others if n is node or n.op_type not in (QUANTIZE, DEQUANTIZE)]
+        if len(steps) > MOST_STEPS:  # a chain of residual adds: its two ends say where it is
+            steps = [*steps[: MOST_STEPS // 2], "...", *steps[-MOST_STEPS // 2 :]]
         if first.op_type in CONVOLUTIONS:
             return " > ".join([self._module(first), *steps])
         return " > ".join([*self.operands(first)[:1], first.op_type, *steps])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bisenet_edge.frame import Size
+from bisenet_edge.toolchain.models import zoo
 
 MIB = 2**20
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
@@ -74,3 +75,25 @@ def count(model: nn.Module, size: Size) -> Cost:
         for handle in handles:
             handle.remove()
     return Cost(parameters, total)
+
+
+def of_model(name: str, num_classes: int, size: Size) -> tuple[Size, Cost]:
+    """What inference costs on a network of the zoo, auxiliary heads left out.
+
+    Args:
+        name: of the network.
+        num_classes: C.
+        size: of the picture.
+
+    Returns:
+        the size that is computed, as exported graphs pad the picture to it, and its cost.
+
+    Raises:
+        UsageError: no network of this name.
+    """
+    with torch.device("meta"):  # shapes decide the cost; nothing is computed
+        network = zoo.build(name, num_classes)
+    network.drop_auxiliary_heads()
+    multiple = network.input_multiple
+    computed = Size(size.width + -size.width % multiple, size.height + -size.height % multiple)
+    return computed, count(network, computed)

@@ -172,6 +172,7 @@ def _check_count(recipe: CalibrationRecipe, available: int) -> None:
             "cannot calibrate with this many images",
             got=f"{recipe.count} of {available} in {recipe.data} train",
             expected=f"1 to {available}",
+            fix=f"count {available} or fewer: --count {available}, or in the recipe's file",
         )
     names = {image.name for image in recipe.images}
     if recipe.images and not len(names) == len(recipe.images) == recipe.count:
