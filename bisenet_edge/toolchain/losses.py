@@ -1,4 +1,4 @@
-"""What a network is trained to make small: cross-entropy of its heads, weighted or on hard pixels only."""
+"""What a network is trained to make small: cross-entropy of its heads, and a stand-in for mIoU itself."""
 
 from __future__ import annotations
 
@@ -51,17 +51,23 @@ def training_loss(
     weights: Tensor | None = None,
     share: Share = WHOLE,
 ) -> Tensor:
-    """Cross-entropy of the main head plus the weighted auxiliary ones (section 3.4).
+    """Cross-entropy of the main head plus the weighted auxiliary ones (section 3.4), at 1/loss_stride.
 
     Args:
         outputs: logits of the heads, [N, C, h, w] each, main first.
         label: uint8 [N, H, W]; 255 = ignored.
-        recipe: its `loss_stride`, `aux_weight` and `ohem_*` say how.
+        recipe: its `loss_stride`, `aux_weight`, `ohem_*` and `lovasz` say how.
         weights: float [C], of the classes; None = all equal.
         share: which part of a step's batch this is.
     """
-    losses = [cross_entropy(logits, label, recipe, weights, share) for logits in outputs]
-    return losses[0] + recipe.aux_weight * sum(losses[1:], torch.zeros_like(losses[0]))
+    target = _target(label, recipe)
+    main, *others = (_scaled(logits, target) for logits in outputs)
+    loss = _cross_entropy(main, target, recipe, weights, share)
+    for logits in others:
+        loss = loss + recipe.aux_weight * _cross_entropy(logits, target, recipe, weights, share)
+    if recipe.lovasz:
+        loss = loss + recipe.lovasz * lovasz_softmax(main, target) / (share.parts * share.processes)
+    return loss
 
 
 def cross_entropy(
@@ -77,7 +83,12 @@ def cross_entropy(
         recipe, weights, share: as for `training_loss`.
     """
     target = _target(label, recipe)
-    scaled = F.interpolate(logits, size=target.shape[1:], mode="bilinear", align_corners=False).float()
+    return _cross_entropy(_scaled(logits, target), target, recipe, weights, share)
+
+
+def _cross_entropy(
+    scaled: Tensor, target: Tensor, recipe: Recipe, weights: Tensor | None, share: Share
+) -> Tensor:
     known = target != IGNORE_INDEX
     if recipe.ohem_threshold == 0:
         total = F.cross_entropy(scaled, target, weights, ignore_index=IGNORE_INDEX, reduction="sum")
@@ -88,6 +99,35 @@ def cross_entropy(
         total = each[kept].sum()
         counted = _weight_of(target, kept, weights)
     return total / share.divisor(counted)
+
+
+def lovasz_softmax(scaled: Tensor, target: Tensor) -> Tensor:
+    """1 - mean IoU of the classes that occur, made differentiable (Berman, Triki and Blaschko, CVPR 2018).
+
+    The Lovasz extension of each class's Jaccard loss: its pixels' errors, the largest first, each times
+    what the loss grows by when that pixel is wrong too. It is no mean over pixels: of several parts of a
+    batch, or several processes, the mean of their losses is taken.
+
+    Args:
+        scaled: float32 [N, C, h, w], logits of the target's size.
+        target: int64 [N, h, w]; 255 = ignored.
+
+    Returns:
+        one number from 0 to 1; 0 where nothing is labelled.
+    """
+    known = target != IGNORE_INDEX
+    truth = F.one_hot(target[known], scaled.shape[1]).T.float()
+    probability = scaled.softmax(dim=1).movedim(1, 0)[:, known]
+    occurs = truth.sum(dim=1) > 0
+    if not bool(occurs.any()):
+        return scaled.sum() * 0
+    truth, probability = truth[occurs], probability[occurs]
+    error, order = (truth - probability).abs().sort(dim=1, descending=True)
+    truth = truth.gather(1, order)
+    pixels = truth.sum(dim=1, keepdim=True)
+    jaccard = 1 - (pixels - truth.cumsum(dim=1)) / (pixels + (1 - truth).cumsum(dim=1))
+    growth = torch.diff(jaccard, dim=1, prepend=torch.zeros_like(pixels))
+    return (error * growth).sum(dim=1).mean()
 
 
 def labelled(label: Tensor, recipe: Recipe, weights: Tensor | None = None) -> Tensor | None:
@@ -108,6 +148,10 @@ def labelled(label: Tensor, recipe: Recipe, weights: Tensor | None = None) -> Te
 def _target(label: Tensor, recipe: Recipe) -> Tensor:
     stride = recipe.loss_stride
     return label[:, stride // 2 :: stride, stride // 2 :: stride].long()
+
+
+def _scaled(logits: Tensor, target: Tensor) -> Tensor:
+    return F.interpolate(logits, size=target.shape[1:], mode="bilinear", align_corners=False).float()
 
 
 def _weight_of(target: Tensor, chosen: Tensor, weights: Tensor | None) -> Tensor:

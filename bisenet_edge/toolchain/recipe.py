@@ -21,7 +21,7 @@ PRECISIONS = ("bf16", "fp16", "fp32")
 PAPER_SCALES = (0.75, 1.0, 1.5, 1.75, 2.0)
 LEAST_SCALE, LARGEST_SCALE = 0.1, 10.0
 ABOVE_0 = ("epochs", "batch", "accumulate", "learning_rate", "eval_every")
-FROM_0 = ("poly_power", "warmup_steps", "weight_decay", "aux_weight", "seed")
+FROM_0 = ("poly_power", "warmup_steps", "weight_decay", "aux_weight", "seed", "lovasz")
 FROM_0_BELOW_1 = ("momentum", "jitter", "ohem_threshold", "ohem_min_kept", "ema")
 
 
@@ -56,6 +56,8 @@ class Recipe:
             example mining; public BiSeNet recipes take 0.7); 0 = all pixels, as in the paper.
         ohem_min_kept: share of the labelled pixels that teach at least, the hardest ones; of each process's
             pixels of each part, so other ones with another number of processes.
+        lovasz: weight of the Lovasz-Softmax loss of the main head, a stand-in for mIoU (Berman et al.,
+            CVPR 2018), added to the cross-entropy; 0 = the paper. For the last part of a training.
         ema: decay per step of an exponential moving average of the weights, which is then what is
             evaluated and kept as the best; 0 = none. 0.99 averages over about 100 steps.
         init: checkpoint whose weights training starts from; "" = random weights. Layers of other
@@ -87,6 +89,7 @@ class Recipe:
     class_weights: str = "equal"
     ohem_threshold: float = 0.0
     ohem_min_kept: float = 1 / 16
+    lovasz: float = 0.0
     ema: float = 0.0
     init: str = ""
     precision: str = "bf16"
@@ -200,7 +203,7 @@ class Recipe:
     @classmethod
     def completed(cls, stored: dict[str, Any]) -> dict[str, Any]:
         """`to_json` of a recipe from before some fields were there, with what those now stand at."""
-        added = {f.name: f.default for f in dataclasses.fields(cls) if f.name in ("accumulate", "precision")}
+        added = {f.name: f.default for f in dataclasses.fields(cls) if f.name in ("accumulate", "lovasz", "precision")}
         return {**added, **stored}
 
     def to_json(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bisenet_edge.toolchain.losses import cross_entropy, enet_weights, training_loss
+from bisenet_edge.toolchain.losses import Share, cross_entropy, enet_weights, lovasz_softmax, training_loss
 from bisenet_edge.toolchain.recipe import Recipe
 
 SIDE = 64
@@ -121,3 +121,65 @@ def test_mining_a_batch_without_labels():
     logits, label = hard_case()
     recipe = replace(RECIPE, loss_stride=1, ohem_threshold=0.7)
     assert cross_entropy(logits, torch.full_like(label, 255), recipe).item() == 0
+
+
+def jaccard_loss_of_sets(prediction, target, classes):
+    """1 - mean IoU over the classes that occur in the target, counted pixel by pixel."""
+    losses = []
+    for number in range(classes):
+        said, true = prediction == number, target == number
+        if true.any():
+            losses.append(1 - (said & true).sum().item() / (said | true).sum().item())
+    return sum(losses) / len(losses)
+
+
+def test_the_lovasz_loss_of_certain_answers_is_one_minus_the_mean_iou():
+    # Berman et al. 2018: the extension equals the set function on corners of the cube.
+    torch.manual_seed(3)
+    target = torch.randint(0, 4, (2, 12, 16))
+    prediction = torch.where(torch.rand(target.shape) < 0.3, torch.randint(0, 4, target.shape), target)
+    logits = 200.0 * F.one_hot(prediction, 5).movedim(3, 1).float()
+    expected = jaccard_loss_of_sets(prediction, target, 4)
+    assert 0.1 < expected < 0.9
+    assert lovasz_softmax(logits, target).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_descending_the_lovasz_loss_raises_the_mean_iou():
+    torch.manual_seed(4)
+    target = torch.randint(0, 3, (1, 8, 8))
+    logits = torch.randn(1, 3, 8, 8, requires_grad=True)
+    before = jaccard_loss_of_sets(logits.argmax(1), target, 3)
+    for _ in range(50):
+        (gradient,) = torch.autograd.grad(lovasz_softmax(logits, target), logits)
+        logits = (logits - 20 * gradient).detach().requires_grad_()
+    assert jaccard_loss_of_sets(logits.argmax(1), target, 3) < 0.2 * before
+
+
+def test_ignored_pixels_are_not_in_the_lovasz_loss():
+    torch.manual_seed(5)
+    target = torch.randint(0, 3, (1, 8, 8))
+    logits = torch.randn(1, 3, 8, 8, requires_grad=True)
+    target[:, 4:] = 255
+    loss = lovasz_softmax(logits, target)
+    torch.testing.assert_close(loss, lovasz_softmax(logits[:, :, :4], target[:, :4]))
+    loss.backward()
+    assert logits.grad[:, :, :4].abs().sum() > 0
+    assert not logits.grad[:, :, 4:].any()
+    nothing = lovasz_softmax(logits, torch.full_like(target, 255))
+    assert nothing.item() == 0
+
+
+def test_the_lovasz_loss_is_added_to_that_of_the_main_head_only():
+    outputs = random_outputs()
+    label = torch.randint(0, 3, (2, SIDE, SIDE), dtype=torch.uint8)
+    with_it = replace(RECIPE, lovasz=0.5, loss_stride=8)
+    without = replace(RECIPE, loss_stride=8)
+    target = label[:, 4::8, 4::8].long()
+    extra = 0.5 * lovasz_softmax(outputs[0], target)
+    torch.testing.assert_close(
+        training_loss(outputs, label, with_it), training_loss(outputs, label, without) + extra
+    )
+    # Two parts in each of three processes, each as here: a step's loss has it once.
+    share = Share(torch.tensor(6.0 * target.numel()), parts=2, processes=3)
+    part = training_loss(outputs, label, with_it, share=share)
+    torch.testing.assert_close(6 * part, training_loss(outputs, label, with_it))
