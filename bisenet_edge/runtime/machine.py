@@ -22,7 +22,6 @@ def describe_machine() -> Dict[str, Any]:
         engines and array packages only). What the system does not tell is "" or 0.
     """
     cpu = _read("/proc/cpuinfo")
-    flags = set((_field(cpu, "flags") or _field(cpu, "Features")).split())
     return {
         # Only boards (a Jetson, a Raspberry Pi) have a device tree.
         "board": _read("/proc/device-tree/model").rstrip("\0\n"),
@@ -30,11 +29,18 @@ def describe_machine() -> Dict[str, Any]:
         "architecture": platform.machine(),
         "cores": usable_cores(),
         "memory_mb": _memory_mb(),
-        "int8_instructions": [flag for flag in INT8_FLAGS if flag in flags],
+        "int8_instructions": int8_instructions(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": _versions(),
     }
+
+
+def int8_instructions() -> List[str]:
+    """Those of `INT8_FLAGS` that this CPU has."""
+    cpu = _read("/proc/cpuinfo")
+    flags = set((_field(cpu, "flags") or _field(cpu, "Features")).split())
+    return [flag for flag in INT8_FLAGS if flag in flags]
 
 
 def usable_cores() -> int:

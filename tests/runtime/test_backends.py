@@ -166,6 +166,29 @@ def test_only_tensors_that_are_never_negative_are_rewritten(artifact):
     assert use_unsigned_codes(model) == 0  # nothing left to do
 
 
+def test_residual_sums_stay_signed_where_that_is_faster(artifact):
+    import openvino
+
+    model = openvino.Core().read_model(str(artifact.model_path("int8")))
+    assert use_unsigned_codes(model, signed_sums=True) == 2
+    (left,) = [
+        quantizer
+        for quantizer in model.get_ordered_ops()
+        if quantizer.get_type_name() == "FakeQuantize"
+        and quantizer.input_value(0).get_node().get_type_name() == "Relu"
+    ]
+    add = left.input_value(0).get_node().input_value(0).get_node()
+    assert add.get_type_name() == "Add"
+    assert left.input_value(3).get_node().data.flat[0] == -128
+
+
+@pytest.mark.parametrize("flags", [["amx_int8", "avx512_vnni"], ["avx512_vnni"], []])
+def test_masks_are_the_reference_s_with_sums_of_either_sign(artifact, frames, monkeypatch, flags):
+    monkeypatch.setattr("bisenet_edge.runtime.backends.openvino.int8_instructions", lambda: flags)
+    masks = infer(artifact, "int8", "openvino", frames)
+    assert np.mean(masks == infer(artifact, "int8", "reference", frames)) > 0.99
+
+
 def test_a_graph_without_quantizers_is_left_alone(artifact):
     import openvino
 

@@ -25,6 +25,7 @@ from bisenet_edge.runtime.backends.openvino_quantizers import (
 from bisenet_edge.runtime.backends.pixel_blocks import FrameWriter
 from bisenet_edge.runtime.cache_folder import compiled_model, seal
 from bisenet_edge.runtime.cell_argmax import CellArgmax
+from bisenet_edge.runtime.machine import int8_instructions
 
 INT8_TYPES = ("i8", "u8")
 
@@ -71,7 +72,10 @@ class OpenVinoSession(Session):
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         path = artifact.model_path("fp32" if half else precision)
-        kept = compiled_model(_key(artifact.manifest.files[path.name], self.version, settings))
+        # The same numbers either way; which is faster depends on the CPU, and caches travel with home folders.
+        signed_sums = "amx_int8" in int8_instructions()
+        made_for = {**settings, "signed_sums": signed_sums}
+        kept = compiled_model(_key(artifact.manifest.files[path.name], self.version, made_for))
         if kept is not None:
             settings["CACHE_DIR"] = str(kept)
         try:
@@ -79,7 +83,7 @@ class OpenVinoSession(Session):
             model = _cut_at_logits(core.read_model(str(path)))
             round_weights(model)
             quantize_before_pooling(model)
-            use_unsigned_codes(model)
+            use_unsigned_codes(model, signed_sums=signed_sums)
             takes_codes = take_codes(model)
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
