@@ -203,7 +203,11 @@ class Recipe:
     @classmethod
     def completed(cls, stored: dict[str, Any]) -> dict[str, Any]:
         """`to_json` of a recipe from before some fields were there, with what those now stand at."""
-        added = {f.name: f.default for f in dataclasses.fields(cls) if f.name in ("accumulate", "lovasz", "precision")}
+        added = {
+            f.name: f.default
+            for f in dataclasses.fields(cls)
+            if f.name in ("accumulate", "lovasz", "precision")
+        }
         return {**added, **stored}
 
     def to_json(self) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class OpenVinoSession(Session):
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         path = artifact.model_path("fp32" if half else precision)
-        # The same numbers either way; which is faster depends on the CPU, and caches travel with home folders.
+        # Which is faster depends on the CPU, and a cache may travel with a home folder.
         signed_sums = "amx_int8" in int8_instructions()
         made_for = {**settings, "signed_sums": signed_sums}
         kept = compiled_model(_key(artifact.manifest.files[path.name], self.version, made_for))

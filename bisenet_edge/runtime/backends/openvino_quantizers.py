@@ -5,9 +5,8 @@ used. OpenVINO (2026.4 and before) turns such a tensor into uint8 with zero poin
 point in every convolution, and gets a convolution behind a Concat of two such tensors wrong (its output
 has a signal-to-noise ratio of 9 dB where the same convolution alone has 75 dB). Written as uint8 with
 zero point 0 the values are the same numbers: same scale, same grid, and a clamp at 127 steps keeps the
-saturation. But the clamp keeps OpenVINO from making a residual sum part of the convolution in front of it.
-Where the matrix unit computes (AMX), that costs more than the zero point: there sums stay signed. VNNI without
-AMX is up to a tenth slower with signed sums.
+saturation. Only sums of two tensors are left signed where the matrix unit computes (AMX): there the network
+is a tenth faster with them than with the clamp, with VNNI alone up to a tenth slower.
 
 It also divides a weight by the range instead of the scale, and a weight half-way between two codes falls to
 the other side: 117 of the 3.6 million of the shipped network. Each of them moves a channel, and 60 layers

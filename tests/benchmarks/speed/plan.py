@@ -28,6 +28,7 @@ FOR_TARGETS = (
     "ort-fp32",
     "ort-fp32-argmax",
     "nncf-int8-ppp",
+    "nncf-int8-topk",
     "peak-openvino-int8",
 )
 """Who must run so that every target can be told."""

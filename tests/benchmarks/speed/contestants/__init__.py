@@ -46,6 +46,7 @@ ENTRANTS = {
     "openvino-bf16": Entrant("open_vino", "OpenVinoBf16"),
     "nncf-int8": Entrant("open_vino", "NncfInt8"),
     "nncf-int8-ppp": Entrant("open_vino", "NncfInt8InGraph"),
+    "nncf-int8-topk": Entrant("open_vino", "NncfInt8TopK"),
     "ncnn-fp32": Entrant("tencent_ncnn", "NcnnFp32"),
     "peak-openvino-int8": Entrant("peaks", "OpenVinoInt8Peak"),
     "peak-openvino-bf16": Entrant("peaks", "OpenVinoBf16Peak"),
