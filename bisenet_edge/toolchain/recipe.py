@@ -50,8 +50,9 @@ class Recipe:
         loss_stride: the loss is taken at 1/loss_stride of the label size (1, 2, 4 or 8). The authors'
             fast networks use 8; 4 trains about 2.5 times as fast as 1 on a CPU.
         aux_weight: weight of each auxiliary loss (paper: 1).
-        class_weights: "equal" (paper), or "enet": 1 / ln(1.02 + the class's share of the train pixels)
-            (Paszke et al. 2016, section 4): thin and rare classes count more, up to 50 times.
+        class_weights: "equal" (paper); "enet": 1 / ln(1.02 + the class's share of the train pixels)
+            (Paszke et al. 2016, section 4): thin and rare classes count more, up to 50 times; or a table of
+            class name -> weight, 1 for those that are not named.
         ohem_threshold: only pixels whose true class has a probability below this teach (online hard
             example mining; public BiSeNet recipes take 0.7); 0 = all pixels, as in the paper.
         ohem_min_kept: share of the labelled pixels that teach at least, the hardest ones; of each process's
@@ -86,7 +87,7 @@ class Recipe:
     jitter: float = 0.0
     loss_stride: int = 4
     aux_weight: float = 1.0
-    class_weights: str = "equal"
+    class_weights: str | dict[str, float] = "equal"
     ohem_threshold: float = 0.0
     ohem_min_kept: float = 1 / 16
     lovasz: float = 0.0
@@ -107,9 +108,12 @@ class Recipe:
                 got=f"{self.batch} pictures in {self.accumulate} parts",
                 expected="a divisor of the batch",
             )
-        for name, choices in (("class_weights", CLASS_WEIGHTS), ("precision", PRECISIONS)):
-            if getattr(self, name) not in choices:
-                raise unknown_name(f"'{name}' of the recipe", getattr(self, name), choices)
+        if isinstance(self.class_weights, dict):
+            _check_weights(self.class_weights)
+        elif self.class_weights not in CLASS_WEIGHTS:
+            raise unknown_name("'class_weights' of the recipe", self.class_weights, CLASS_WEIGHTS)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("'precision' of the recipe", self.precision, PRECISIONS)
         if not all(isinstance(uri, str) for uri in self.data):
             raise ConfigError(
                 "recipe: 'data' names data sets", got=list(self.data), expected='data = ["camvid:PATH"]'
@@ -174,6 +178,7 @@ class Recipe:
             "int": int,
             "float": (float, int),
             "bool": bool,
+            "str | dict[str, float]": (str, dict),
             "tuple[str, ...]": list,
             "tuple[float, ...]": list,
         }
@@ -212,6 +217,17 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "data": list(self.data), "scales": list(self.scales)}
+
+
+def _check_weights(weights: dict[str, float]) -> None:
+    for name, weight in weights.items():
+        number = isinstance(weight, float | int) and not isinstance(weight, bool)
+        if not (number and math.isfinite(weight) and weight > 0):
+            raise ConfigError(
+                f"recipe: the weight of class '{name}' cannot be used",
+                got=weight,
+                expected="a number above 0",
+            )
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bisenet_edge.errors import CheckpointError, ConfigError
+from bisenet_edge.errors import CheckpointError, ConfigError, unknown_name
 from bisenet_edge.progress import Progress, quiet
 from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain.checkpoint import Checkpoint
@@ -93,6 +94,17 @@ def _check_crop(recipe: Recipe) -> None:
         )
 
 
+def _class_weights(recipe: Recipe, data: TrainData) -> np.ndarray:
+    """float32 [C]."""
+    names = data.labels.names
+    if not isinstance(recipe.class_weights, dict):
+        return enet_weights((sample.label for sample in data.train), len(names))
+    for name in recipe.class_weights:
+        if name not in names:
+            raise unknown_name("class in 'class_weights' of the recipe", name, names)
+    return np.array([recipe.class_weights.get(name, 1) for name in names], np.float32)
+
+
 class _Network(Trainee):
     """A network with its auxiliary heads, from random weights drawn by the recipe's seed or from `init`."""
 
@@ -113,9 +125,8 @@ class _Network(Trainee):
         self.module.to(device=worker.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.called: nn.Module = self.module
         self.weights: Tensor | None = None
-        if recipe.class_weights == "enet":
-            weights = enet_weights((sample.label for sample in data.train), len(data.labels))
-            self.weights = torch.from_numpy(weights).to(worker.device)
+        if recipe.class_weights != "equal":
+            self.weights = torch.from_numpy(_class_weights(recipe, data)).to(worker.device)
 
     def distribute(self) -> None:
         """Share batch normalisation and gradients with the other processes, if there are any."""

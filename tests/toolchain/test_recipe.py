@@ -121,6 +121,19 @@ def test_misspelt_class_weights_get_the_nearest(toml):
     assert caught.value.fix == "did you mean 'enet'?"
 
 
+def test_classes_may_have_weights_of_their_own(toml):
+    assert Recipe.read(toml("class_weights = { pole = 4, sign = 2.5 }\n")).class_weights == {
+        "pole": 4,
+        "sign": 2.5,
+    }
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "inf", "true", '"4"'])
+def test_a_weight_that_is_no_positive_number_names_its_class(toml, weight):
+    with pytest.raises(ConfigError, match="weight of class 'pole'"):
+        Recipe.read(toml(f"class_weights = {{ pole = {weight} }}\n"))
+
+
 @pytest.mark.parametrize("crop", ["0x0", "16x16", "9000x9000", "big"])
 def test_a_crop_that_is_no_size_is_refused(toml, crop):
     with pytest.raises(UsageError):

@@ -24,10 +24,11 @@ from bisenet_edge.toolchain import checkpoint as checkpoints
 from bisenet_edge.toolchain import run_state
 from bisenet_edge.toolchain import train as training
 from bisenet_edge.toolchain.models.bisenet_config import XCEPTION39
+from bisenet_edge.toolchain.processes import Worker
 from bisenet_edge.toolchain.recipe import Recipe
 from bisenet_edge.toolchain.tensors import logits_to_mask, pad_to_stride
 from bisenet_edge.toolchain.train import train
-from bisenet_edge.toolchain.train_data import evaluate
+from bisenet_edge.toolchain.train_data import evaluate, load_data
 
 SIDE = 64
 CLASSES = ("dark", "bright", "never")
@@ -356,3 +357,14 @@ def test_a_checkpoint_of_another_network_is_no_start(straight, tmp_path):
     recipe = replace(straight.recipe, model="bisenet-resnet18", init=start)
     with pytest.raises(CheckpointError, match="another network"):
         train(recipe, tmp_path, device="cpu")
+
+
+def test_weights_of_named_classes_reach_the_loss_and_unknown_names_are_refused(tmp_path):
+    write_data_set(tmp_path)
+    recipe = Recipe("bisenet-xception39", (f"folder:{tmp_path}",), class_weights={"bright": 4.0})
+    data = load_data(recipe)
+    worker = Worker(torch.device("cpu"))
+    assert training._Network(recipe, data, worker).weights.tolist() == [1.0, 4.0, 1.0]
+    with pytest.raises(UsageError, match="unknown class in 'class_weights'") as caught:
+        training._Network(replace(recipe, class_weights={"brigt": 4.0}), data, worker)
+    assert caught.value.fix == "did you mean 'bright'?"
