@@ -189,6 +189,35 @@ def test_masks_are_the_reference_s_with_sums_of_either_sign(artifact, frames, mo
     assert np.mean(masks == infer(artifact, "int8", "reference", frames)) > 0.99
 
 
+@pytest.mark.parametrize(
+    ("message", "compiled"), [("Unsupported property SNIPPETS_MODE", True), ("out of memory", False)]
+)
+def test_an_openvino_without_that_setting_compiles_without_it(
+    artifact, frames, monkeypatch, message, compiled
+):
+    import openvino
+
+    asked = []
+    compile_model = openvino.Core.compile_model
+
+    def refusing(self, model, device, settings):
+        asked.append("SNIPPETS_MODE" in settings)
+        if asked[-1]:
+            raise RuntimeError(message)
+        return compile_model(self, model, device, settings)
+
+    monkeypatch.setattr("bisenet_edge.runtime.backends.openvino.int8_instructions", lambda: ["amx_int8"])
+    monkeypatch.setattr(openvino.Core, "compile_model", refusing)
+    if compiled:
+        masks = infer(artifact, "int8", "openvino", frames)
+        assert np.mean(masks == infer(artifact, "int8", "reference", frames)) > 0.99
+        assert asked == [True, False]
+    else:
+        with pytest.raises(BackendError, match="OpenVINO refuses a model"):
+            open_session(artifact, "int8", backend="openvino")
+        assert asked == [True]
+
+
 def test_a_graph_without_quantizers_is_left_alone(artifact):
     import openvino
 

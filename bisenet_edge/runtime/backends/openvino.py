@@ -73,7 +73,7 @@ class OpenVinoSession(Session):
             settings["INFERENCE_NUM_THREADS"] = threads
         path = artifact.model_path("fp32" if half else precision)
         # Which is faster depends on the CPU, and a cache may travel with a home folder.
-        signed_sums = "amx_int8" in int8_instructions()
+        signed_sums = precision == "int8" and "amx_int8" in int8_instructions()
         made_for = {**settings, "signed_sums": signed_sums}
         kept = compiled_model(_key(artifact.manifest.files[path.name], self.version, made_for))
         if kept is not None:
@@ -85,7 +85,7 @@ class OpenVinoSession(Session):
             quantize_before_pooling(model)
             use_unsigned_codes(model, signed_sums=signed_sums)
             takes_codes = take_codes(model)
-            self._compiled = core.compile_model(model, "CPU", settings)
+            self._compiled = _compile(core, model, settings, whole_sums=signed_sums)
         except RuntimeError as error:
             raise BackendError("OpenVINO refuses a model", got=f"{path}: {error}") from error
         if kept is not None:
@@ -169,6 +169,19 @@ class _Lane:
         self.logits: np.ndarray = self.request.get_output_tensor().data[0]
         pixels = self.request.get_input_tensor().data[0].view(np.uint8)
         self.write = FrameWriter(pixels, signed=takes_codes).write
+
+
+def _compile(core: Any, model: Any, settings: Dict[str, Any], *, whole_sums: bool) -> Any:
+    """Compile for the CPU; `whole_sums`: residual sums become part of the convolutions in front of them."""
+    if not whole_sums:
+        return core.compile_model(model, "CPU", settings)
+    try:
+        # Its generator of element-wise kernels ("snippets") takes the sums first otherwise.
+        return core.compile_model(model, "CPU", {**settings, "SNIPPETS_MODE": "DISABLE"})
+    except RuntimeError as error:
+        if "SNIPPETS_MODE" not in str(error):  # a setting of the plugin's own, which another version may lack
+            raise
+        return core.compile_model(model, "CPU", settings)
 
 
 def _cut_at_logits(model: Any) -> Any:
