@@ -7,7 +7,7 @@ import os
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, List
 
 from bisenet_edge.errors import SinkError
 
@@ -32,8 +32,23 @@ def licence_file() -> Path:
 
 
 def shipped_checkpoint() -> Path:
-    """The checkpoint that comes with the package."""
-    return Path(__file__).resolve().parent / "weights" / SHIPPED_CHECKPOINT
+    """The checkpoint that is taken where none is named."""
+    return _weights() / SHIPPED_CHECKPOINT
+
+
+def shipped_checkpoints() -> List[str]:
+    """Names of the checkpoints that come with the package, as `shipped_or` takes them."""
+    return sorted(path.stem for path in _weights().glob("*.safetensors"))
+
+
+def shipped_or(path: Path) -> Path:
+    """The shipped checkpoint of this name; `path` itself where there is a file, or no such name."""
+    named = str(path) in shipped_checkpoints() and not path.exists()
+    return _weights() / f"{path}.safetensors" if named else path
+
+
+def _weights() -> Path:
+    return Path(__file__).resolve().parent / "weights"
 
 
 @contextmanager

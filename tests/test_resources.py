@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bisenet_edge.errors import SinkError
-from bisenet_edge.resources import data_folder, replace_when_written, shipped_checkpoint
+from bisenet_edge.resources import (
+    SHIPPED_CHECKPOINT,
+    data_folder,
+    replace_when_written,
+    shipped_checkpoint,
+    shipped_checkpoints,
+    shipped_or,
+)
 
 
 def names(folder):
@@ -74,6 +83,18 @@ def test_shipped_files_are_found():
     assert list(data_folder("calibration").glob("*.toml"))
     assert list((data_folder("deploy") / "boards").glob("*.toml"))
     assert list(data_folder("docker").glob("Dockerfile.*"))
+
+
+def test_a_shipped_checkpoint_has_a_name_which_a_file_of_the_user_hides(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert SHIPPED_CHECKPOINT.removesuffix(".safetensors") in shipped_checkpoints()
+    for name in shipped_checkpoints():
+        assert shipped_or(Path(name)).is_file()
+    name = Path(shipped_checkpoints()[0])
+    assert shipped_or(Path("elsewhere") / name) == Path("elsewhere") / name
+    assert shipped_or(Path("other")) == Path("other")
+    name.touch()
+    assert shipped_or(name) == name
 
 
 def test_a_folder_where_a_file_should_stand_and_the_reverse(tmp_path):

@@ -26,7 +26,8 @@ operations per multiply-add. "off": ours against it, in that unit."""
 NETWORKS = """\
 bisenet-*: Yu et al. 2018, those in -cp... are the rows of its ablation; bisenetv2: Yu et al. 2021; dlc: Li et
 al. 2017; enet: Paszke et al. 2016; icnet: Zhao et al. 2018; segnet: Badrinarayanan et al. 2015; sq: Treml et
-al. 2016. Built from the papers, as far as those say; weights come with bisenet-xception39 alone. To train
+al. 2016. Built from the papers, as far as those say. Two come with weights: bisenet-xception39, and
+bisenet-resnet18 (bisenet-edge export bisenet-resnet18-camvid --int8). To train
 another: bisenet-edge train --model NAME --data URI"""
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from bisenet_edge import __version__
 from bisenet_edge.errors import CheckpointError, ConfigError, UsageError
 from bisenet_edge.labels import LabelSet
-from bisenet_edge.resources import replace_when_written
+from bisenet_edge.resources import replace_when_written, shipped_checkpoints, shipped_or
 from bisenet_edge.toolchain.models import zoo
 from bisenet_edge.toolchain.models.network import Network
 
@@ -124,12 +124,21 @@ def write(path: Path, checkpoint: Checkpoint, *, half: bool = False) -> None:
 def read(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
+    Args:
+        path: a file, or the name of one that comes with the package, without its ending.
+
     Raises:
         CheckpointError: missing, corrupt, or not written by bisenet-edge.
         UsageError: of a network that this version does not have.
     """
+    path = shipped_or(path)
     if not path.is_file():
-        raise CheckpointError("no checkpoint here", got=str(path), expected="a .safetensors file")
+        shipped = ", ".join(shipped_checkpoints())
+        raise CheckpointError(
+            "no checkpoint here",
+            got=str(path),
+            expected=f"a .safetensors file, or the name of one: {shipped}",
+        )
     try:
         with safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}

@@ -26,11 +26,11 @@ CARD = """# {name}
 {model}, {classes} classes ({label_set}), {parameters:,} parameters without the auxiliary heads.
 
 - **For**: trying bisenet-edge, its demo and its tests; a start for training on your own streets. Not for
-  driving anything: it has seen 367 pictures of one city and drawings of streets.
+  driving anything: it has seen {seen}.
 - **Data**: {data}.
   CamVid (Brostow, Fauqueur, Cipolla 2009, in the 480x360, 11-class form of the SegNet tutorial) is free
   for non-commercial research use, which limits the use of these weights alike; its pictures are not in this
-  repository. The synthetic streets are this project's own.
+  repository.{drawn}
 - **Trained by**: the runs named in [{stem}.toml]({stem}.toml), from random
   weights, seed {seed}; of the last one, epoch {epoch} of {epochs}, chosen by val mIoU on CamVid.
 - **Measured by**: `{command}`,
@@ -49,14 +49,14 @@ def main() -> None:
     parser.add_argument("data", nargs="+")
     arguments = parser.parse_args()
     loaded = checkpoints.read(arguments.checkpoint)
-    target = shipped_checkpoint()
+    target = shipped_checkpoint().with_name(f"{loaded.model}-{loaded.labels.name}.safetensors")
     checkpoints.write(target, loaded, half=True)
     shipped = checkpoints.read(target)
     confusions = {uri: measure(shipped, uri) for uri in arguments.data}
     measured = {uri: {"miou": round(c.miou(), 4)} for uri, c in confusions.items()}
     checkpoints.write(target, replace(shipped, metrics={**shipped.metrics, "float16": measured}))
     command = f"python tests/benchmarks/model_card.py {arguments.checkpoint} {' '.join(arguments.data)}"
-    target.with_suffix(".md").write_text(card(shipped, confusions, command), encoding="utf-8")
+    target.with_suffix(".md").write_text(card(target.stem, shipped, confusions, command), encoding="utf-8")
     print(target.with_suffix(".md").read_text(encoding="utf-8"))
 
 
@@ -65,7 +65,7 @@ def measure(checkpoint: Checkpoint, uri: str) -> Confusion:
     return evaluate(checkpoint.build(), list(dataset), len(dataset.labels))
 
 
-def card(checkpoint: Checkpoint, confusions: dict[str, Confusion], command: str) -> str:
+def card(stem: str, checkpoint: Checkpoint, confusions: dict[str, Confusion], command: str) -> str:
     network = checkpoint.build()
     network.drop_auxiliary_heads()
     header = ["class", *confusions]
@@ -76,12 +76,14 @@ def card(checkpoint: Checkpoint, confusions: dict[str, Confusion], command: str)
     rows.append(["**mIoU**", *[f"**{100 * c.miou():.2f}**" for c in confusions.values()]])
     rows.append(["pixel accuracy", *[f"{100 * c.pixel_accuracy():.1f}" for c in confusions.values()]])
     lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
-    stem = shipped_checkpoint().stem
+    drawn = any(uri.startswith("synthetic:") for uri in checkpoint.recipe["data"])
     return CARD.format(
         name=stem,
         stem=stem,
         model=checkpoint.model,
         classes=len(checkpoint.labels),
+        seen="367 pictures of one city" + (" and drawings of streets" if drawn else ""),
+        drawn=" The synthetic streets are this project's own." if drawn else "",
         label_set=checkpoint.labels.name,
         parameters=int(np.sum([p.numel() for p in network.parameters()])),
         data=", ".join(f"`{uri}`" for uri in checkpoint.recipe["data"]) + ", train splits",
