@@ -79,12 +79,12 @@ def make(work: Path, wanted: Wanted, tell: Tell = print) -> list[Material]:
 def _key(wanted: Wanted) -> str:
     """Changes with whatever would change the files: weights, packages, our exporter."""
     import bisenet_edge
-    from bisenet_edge.resources import shipped_checkpoint
 
     package = Path(bisenet_edge.__file__).parent
     own = [Path(__file__).with_name(name) for name in ("graphs.py", "making.py", "material.py")]
     sources = [*sorted((package / "toolchain").rglob("*.py")), *own]
-    files = [*sources, wanted.weights or shipped_checkpoint()]
+    weights = _weights_file(wanted)
+    files = [*sources, *([weights] if weights else [])]
     state = hashlib.sha256(f"{wanted.model} {wanted.quantize_at}".encode())
     for name in PACKAGES:
         state.update(f"{name} {importlib.metadata.version(name)};".encode())
@@ -144,19 +144,29 @@ class _Maker:
             onnx.save(plain_graph(fp32, material.size, output), str(material.plain(output)))
 
 
+def _weights_file(wanted: Wanted) -> Path | None:
+    """The checkpoint that was named, or is shipped for this network; None = random weights."""
+    from bisenet_edge.resources import shipped_or
+
+    if wanted.weights is not None:
+        return wanted.weights
+    shipped = shipped_or(Path(f"{wanted.model}-{CAMVID.name}"))
+    return shipped if shipped.is_file() else None
+
+
 def _weights(wanted: Wanted) -> tuple[Any, bool]:
     """A checkpoint, and whether it was trained."""
     import torch
 
-    from bisenet_edge.resources import shipped_checkpoint
     from bisenet_edge.toolchain import checkpoint as checkpoints
     from bisenet_edge.toolchain.models import zoo
 
-    found = checkpoints.read(wanted.weights or shipped_checkpoint())
-    if found.model == wanted.model:
+    path = _weights_file(wanted)
+    if path is not None:
+        found = checkpoints.read(path)
+        if found.model != wanted.model:
+            raise ValueError(f"{path} is a {found.model}, not a {wanted.model}")
         return found, True
-    if wanted.weights is not None:
-        raise ValueError(f"{wanted.weights} is a {found.model}, not a {wanted.model}")
     torch.manual_seed(0)
     weights = dict(zoo.build(wanted.model, len(CAMVID)).state_dict())
     return checkpoints.Checkpoint(wanted.model, CAMVID, weights), False
