@@ -12,6 +12,7 @@ import numpy as np
 mpl.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .contest import Result
 
@@ -50,6 +51,9 @@ def _points(axis: Axes, result: Result, job: str) -> None:
     axis.set_xscale("log")
     times_ms = [row.summary.p50_ms for row in rows]
     axis.set_xlim(min(times_ms) / 1.5, 2 * max(times_ms))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda time_ms, _: f"{time_ms:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_title("network only" if job == "network" else "camera frame -> mask", fontsize=10)
     axis.grid(alpha=0.3, which="both")
     for precision, marker in MARKER.items():
