@@ -131,7 +131,8 @@ def _selftest(arguments: argparse.Namespace) -> int:
             print(f"  frame {index}: {100 * share:7.3f} % of the pixels agree")
         print(f"  worst class: {result.worst_class}, IoU {result.worst_class_iou:.3f} with the golden masks")
         verdict = "passed" if result.passed else "FAILED"
-        print(f"{verdict} (each frame needs {100 * result.min_agreement:g} %)")
+        share, least = 100 * result.mean_agreement, 100 * result.min_agreement
+        print(f"{verdict} ({share:.3f} % in the mean, needs {least:g} %)")
     return 0 if result.passed else EXIT_GATE_FAILED
 
 

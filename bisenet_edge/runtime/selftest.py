@@ -27,6 +27,8 @@ MIN_AGREEMENT = 0.99
 """INT8 masks of OpenVINO and ONNX Runtime differ in 0.4 to 0.8 % of the pixels with the shipped network."""
 INT8_SPREAD = 2.0
 """Two right INT8 engines differ by at most this many times as much as INT8 differs from FP32."""
+SINGLE_FRAME = 2.0
+"""A single frame may differ so many times as much as the frames may in the mean."""
 _EXPORT_AGAIN = "export it again: bisenet-edge export --int8"
 
 
@@ -42,7 +44,7 @@ class SelfTestResult:
         worst_class: name of the class that overlaps least with the golden masks.
         worst_class_iou: its IoU with them over all frames, in 0..1; told, not judged, because a class of
             a few pixels loses much of its IoU with a single pixel.
-        min_agreement: what every frame must reach.
+        min_agreement: what the frames must reach in the mean; a single one may differ twice as much.
     """
 
     backend: str
@@ -55,7 +57,13 @@ class SelfTestResult:
 
     @property
     def passed(self) -> bool:
-        return min(self.agreements) >= self.min_agreement
+        # The limit is a mean over frames, as export measured it: single frames lie around it.
+        worst = 1 - SINGLE_FRAME * (1 - self.min_agreement)
+        return self.mean_agreement >= self.min_agreement and min(self.agreements) >= worst
+
+    @property
+    def mean_agreement(self) -> float:
+        return sum(self.agreements) / len(self.agreements)
 
     def to_json(self) -> Dict[str, Any]:
         return {**vars(self), "agreements": list(self.agreements), "passed": self.passed}
@@ -77,7 +85,7 @@ def selftest(artifact: Artifact, session: Session, min_agreement: Optional[float
     Args:
         artifact: where the golden frames are.
         session: the engine under test, opened on the same artifact.
-        min_agreement: share of equal pixels that every frame must reach, in 0..1; None = what
+        min_agreement: share of equal pixels that the frames must reach in the mean, in 0..1; None = what
             `least_agreement` says of this artifact.
 
     Raises:

@@ -8,7 +8,7 @@ from bisenet_edge.errors import ArtifactError, BackendError
 from bisenet_edge.frame import Size
 from bisenet_edge.labels import LabelSet
 from bisenet_edge.runtime.backends.base import Session
-from bisenet_edge.runtime.selftest import selftest, write_golden
+from bisenet_edge.runtime.selftest import SelfTestResult, selftest, write_golden
 
 SIZE = Size(64, 32)
 LABELS = LabelSet("toy", ("left", "right", "dot"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
@@ -64,6 +64,19 @@ def test_the_share_of_equal_pixels_decides(tmp_path):
     assert result.agreements[0] == pytest.approx(1 - 32 / 2048)
     assert (result.worst_class, result.worst_class_iou) == ("dot", 0.0)
     assert selftest(artifact, session, min_agreement=0.98).passed
+
+
+@pytest.mark.parametrize(
+    ("agreements", "passed"),
+    [
+        ((0.985, 1.0, 1.0, 1.0), True),  # one frame below the limit, the mean above
+        ((0.978, 1.0, 1.0, 1.0), False),  # one frame twice as far from it as the mean may be, and more
+        ((0.989, 0.989, 0.989, 0.989), False),
+    ],
+)
+def test_the_mean_decides_and_a_frame_that_is_far_off(agreements, passed):
+    result = SelfTestResult("double", "int8", "int8", agreements, "dot", 1.0, 0.99)
+    assert result.passed == passed
 
 
 @pytest.mark.parametrize(("precision", "reference"), [("int8-typed", "int8"), ("fp16-typed", "fp32")])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
+from statistics import mean
 from typing import Any, Dict, List, Tuple
 
 from bisenet_edge.artifact import Artifact
@@ -246,7 +247,7 @@ def open_ready(artifact: Artifact, precision: str = "", progress: Progress = qui
         test = report.facts["selftest"]
         raise BackendError(
             "the engine's masks differ from the bundled ones, so it is not used",
-            got=f"{report.precision}: {100 * min(test['agreements']):.2f} % of the pixels agree",
+            got=f"{report.precision}: {100 * mean(test['agreements']):.2f} % of the pixels agree",
             expected=f"{100 * test['min_agreement']:g} %",
             fix="bisenet-edge compile --precision fp16, and report the device and its TensorRT",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import mean
 from typing import Any, Dict, List
 
 SHOWN = 5
@@ -48,7 +49,7 @@ def _engine(engine: Dict[str, Any]) -> List[str]:
     )
     verdict = "passed" if test["passed"] else "FAILED: this engine is not used"
     told.append(
-        f"  self-test      {verdict}; {100 * min(test['agreements']):.3f} % of the pixels agree "
+        f"  self-test      {verdict}; {100 * mean(test['agreements']):.3f} % of the pixels agree "
         f"(needs {100 * test['min_agreement']:g} %), worst class {test['worst_class']}, "
         f"IoU {test['worst_class_iou']:.3f}"
     )
