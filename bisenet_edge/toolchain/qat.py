@@ -71,6 +71,7 @@ class QatRecipe(Recipe):
             ("ema", 0.0),
             ("init", ""),
             ("class_weights", "equal"),
+            ("lovasz", 0.0),
             ("precision", "fp32"),
         ):
             if getattr(self, name) != ordinary:

@@ -36,8 +36,8 @@ class Recipe:
         batch: pictures per step (paper: 16), of all processes together.
         accumulate: parts that each step's batch is worked on in, one after the other, where memory is
             short. Gradients are those of the whole batch: sums over its labelled pixels, divided once.
-            Statistics of batch normalisation are each part's own, and with `ohem_threshold` the loss is
-            the mean of the parts' losses.
+            Statistics of batch normalisation are each part's own, and with `ohem_threshold` or `lovasz`
+            the loss is the mean of the parts' losses.
         crop: training crop, "WxH".
         learning_rate: start of the "poly" schedule (paper: 2.5e-2).
         poly_power: lr = learning_rate * (1 - step / steps) ** poly_power (paper: 0.9).

@@ -136,7 +136,14 @@ def test_data_of_other_classes_is_refused(checkpoint, recipe, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"), [({"ranges": "free"}, "ranges"), ({"distillation": -1.0}, "distillation")]
+    ("change", "told"),
+    [
+        ({"ranges": "free"}, "ranges"),
+        ({"distillation": -1.0}, "distillation"),
+        # What fine-tuning would not heed.
+        ({"class_weights": "enet"}, "'class_weights' belongs to training in FP32"),
+        ({"lovasz": 1.0}, "'lovasz' belongs to training in FP32"),
+    ],
 )
 def test_a_recipe_out_of_range(recipe, change, told):
     with pytest.raises(ConfigError, match=told):

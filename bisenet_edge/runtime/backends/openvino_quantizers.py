@@ -106,7 +106,7 @@ def use_unsigned_codes(model: Any, *, signed_sums: bool = False) -> int:
 
     Args:
         model: an `openvino.Model` read from our Q/DQ graph.
-        signed_sums: leave residual sums behind a ReLU as they are. The same numbers either way.
+        signed_sums: leave residual sums behind a ReLU as they are: the same scale and saturation either way.
 
     Returns:
         how many quantizers were changed.
